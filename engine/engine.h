@@ -1,0 +1,105 @@
+/* engine.h - the boundary between the models and everyone who uses them.
+ *
+ * Above this line (server, trm-eval) nobody knows of tensors; below it nobody knows of HTTP,
+ * JSON requests or libuv. The life of a puzzle:
+ *
+ *     trm_model *model;                      one per checkpoint, immutable, reference-counted
+ *     trm_batch *batch;                      one per worker thread, a fixed number of slots
+ *     slot = trm_batch_admit(batch, ...);    a puzzle takes a free slot
+ *     trm_batch_step(batch);                 one supervision step for every occupied slot
+ *     trm_batch_report(batch, slot);         its answer so far, q values, whether it is done
+ *     trm_batch_release(batch, slot);        the slot is free again
+ *
+ * Slots come and go between steps: nothing waits for a batch to fill or for its slowest puzzle
+ * (continuous batching at the supervision step). A puzzle's values do not depend, to the last bit,
+ * on which slot it has or who shares the batch.
+ *
+ * Threads: a trm_model may be used by any number of threads at once. A trm_batch belongs to the
+ * thread that uses it; it owns the latents of its slots and never shares them. */
+#ifndef TRM_ENGINE_ENGINE_H
+#define TRM_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/status.h"
+
+typedef struct trm_model trm_model;
+typedef struct trm_batch trm_batch;
+
+enum trm_backend {
+    TRM_BACKEND_ONEDNN,   /* matrix products by oneDNN, vector kernels */
+    TRM_BACKEND_REFERENCE /* plain C loops: slow, readable, what tests compare against */
+};
+
+enum trm_puzzle { TRM_PUZZLE_OTHER, TRM_PUZZLE_SUDOKU, TRM_PUZZLE_MAZE, TRM_PUZZLE_ARC };
+
+struct trm_model_info {
+    const char *arch;        /* "trm", "hrm" ... */
+    enum trm_puzzle puzzle;  /* from the checkpoint's metadata */
+    const char *puzzle_name; /* "sudoku", "maze", "arc" or "" */
+    const char *config;      /* JSON, the original's field names */
+    const char *provenance;  /* JSON as the trainer wrote it, or "{}" */
+    int seq_len;             /* tokens of a puzzle: cells, row by row */
+    int vocab_size;          /* tokens are 0 .. vocab_size - 1 */
+    int num_puzzle_identifiers;
+    int halt_max_steps;      /* the number of supervision steps it was trained with */
+    int hidden_size;
+    size_t parameters;       /* trained values, puzzle embedding not counted */
+    double flops_per_step;   /* multiplications and additions of matrix products, one puzzle, one step */
+};
+
+/* Opens a checkpoint and prepares its weights. The model starts with one reference, the caller's. */
+trm_status trm_model_open(const char *path, enum trm_backend backend, trm_model **model, trm_error *err);
+trm_model *trm_model_ref(trm_model *model);
+void trm_model_unref(trm_model *model); /* the last one frees it; NULL is fine */
+const struct trm_model_info *trm_model_info(const trm_model *model);
+
+/* How one puzzle wants to be solved. Zero-initialised members mean the default. */
+struct trm_solve_options {
+    int max_steps;        /* 0: the model's halt_max_steps */
+    int min_steps;        /* a halt before this step is not accepted; 0 and 1 are the same */
+    bool no_halt;         /* run all max_steps, as published evaluations do */
+    float halt_threshold; /* halts when q_halt > threshold (q_halt - q_continue for models trained that way) */
+    bool verify;          /* with a verifier for this puzzle: halt exactly when the answer passes it */
+};
+
+enum trm_halt {
+    TRM_RUNNING,          /* not done: step again */
+    TRM_HALT_Q_HEAD,      /* the halting head is confident */
+    TRM_HALT_VERIFIED,    /* the verifier accepts the answer */
+    TRM_HALT_MAX_STEPS    /* the step limit */
+};
+
+/* What one supervision step left in a slot. Valid until the slot is stepped or released. */
+struct trm_report {
+    int step;              /* supervision steps done; 0 before the first */
+    enum trm_halt halt;
+    const int32_t *answer; /* [seq_len] most likely token of each cell */
+    float q_halt, q_continue; /* logits of the halting head */
+    float confidence;      /* mean over cells of the answer token's softmax probability */
+};
+
+/* A batch of `slots` places for puzzles of `model` (takes a reference). */
+trm_status trm_batch_create(trm_model *model, int slots, trm_batch **batch, trm_error *err);
+void trm_batch_destroy(trm_batch *batch); /* NULL is fine */
+
+int trm_batch_slots(const trm_batch *batch);
+int trm_batch_busy(const trm_batch *batch); /* occupied slots */
+
+/* Puts a puzzle ([seq_len] tokens, copied) into a free slot, latents at their initial values, and
+ * stores its number in *slot. TRM_FULL when none is free, TRM_INVALID for tokens outside the
+ * vocabulary or an identifier outside the puzzle embedding. */
+trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_identifier,
+                           const struct trm_solve_options *options, int *slot, trm_error *err);
+
+/* One supervision step for every occupied slot that is still TRM_RUNNING. */
+trm_status trm_batch_step(trm_batch *batch, trm_error *err);
+
+/* NULL for a free slot. */
+const struct trm_report *trm_batch_report(const trm_batch *batch, int slot);
+
+void trm_batch_release(trm_batch *batch, int slot);
+
+#endif

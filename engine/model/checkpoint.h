@@ -1,0 +1,34 @@
+/* checkpoint.h - a model's weights and what is known about them, as one safetensors file.
+ *
+ * Tensors under the original's names; metadata: "config" (model_config as JSON), "puzzle"
+ * ("sudoku", "maze", "arc"; optional), "provenance" (JSON: command, data, steps, hours, accuracy;
+ * optional). Unknown tensors and keys are ignored. An open checkpoint is immutable: any thread. */
+#ifndef TRM_ENGINE_MODEL_CHECKPOINT_H
+#define TRM_ENGINE_MODEL_CHECKPOINT_H
+
+#include "engine/model/config.h"
+#include "engine/model/layout.h"
+#include "engine/model/safetensors.h"
+
+typedef struct model_checkpoint model_checkpoint;
+
+/* Maps `path`, checks that every tensor of the configuration is there with its shape and a float
+ * dtype, and copies parameters and buffers to f32 (the puzzle embedding stays in the mapping when
+ * it is F32, and is converted otherwise). */
+trm_status model_checkpoint_open(const char *path, model_checkpoint **checkpoint, trm_error *err);
+void model_checkpoint_close(model_checkpoint *checkpoint);
+
+const struct model_config *model_checkpoint_config(const model_checkpoint *checkpoint);
+const struct model_layout *model_checkpoint_layout(const model_checkpoint *checkpoint);
+const float *model_checkpoint_params(const model_checkpoint *checkpoint);     /* [layout->param_size] */
+const float *model_checkpoint_buffers(const model_checkpoint *checkpoint);    /* [layout->buffer_size] */
+const float *model_checkpoint_puzzle_emb(const model_checkpoint *checkpoint); /* [identifiers, ndim] or NULL */
+const st_file *model_checkpoint_file(const model_checkpoint *checkpoint);     /* for further metadata */
+
+/* Adds the model's tensors and "config" metadata to `writer`; the caller adds the rest ("puzzle",
+ * "provenance", optimizer state ...) and writes. `puzzle_emb` may be NULL when the model has none.
+ * The arrays must live until st_write(). */
+trm_status model_checkpoint_add(st_writer *writer, const struct model_config *config, const struct model_layout *layout,
+                                const float *params, const float *buffers, const float *puzzle_emb, trm_error *err);
+
+#endif

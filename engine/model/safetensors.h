@@ -1,0 +1,56 @@
+/* safetensors.h - reads (mapped, validated before use) and writes (atomically) safetensors files.
+ *
+ * Knows nothing of models. A file is hostile until proved otherwise: header size, JSON, dtypes,
+ * shapes, offsets, overlaps and the length of the file are all checked by st_open(), so that a
+ * tensor's bytes may be used without further checks. An open file is immutable: any thread. */
+#ifndef TRM_ENGINE_MODEL_SAFETENSORS_H
+#define TRM_ENGINE_MODEL_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/status.h"
+
+enum st_dtype { ST_F32, ST_BF16, ST_F16, ST_F64, ST_I32, ST_I64, ST_U8 };
+enum { ST_MAX_RANK = 8 };
+
+struct st_tensor {
+    const char *name;
+    enum st_dtype dtype;
+    int rank;
+    size_t shape[ST_MAX_RANK];
+    size_t count;     /* product of the shape */
+    const void *data; /* count elements, inside the mapping */
+};
+
+typedef struct st_file st_file;
+
+/* Maps `path` read-only. Errors: TRM_IO, TRM_FORMAT (message says what is wrong), TRM_NO_MEMORY. */
+trm_status st_open(const char *path, st_file **file, trm_error *err);
+void st_close(st_file *file); /* NULL is fine; tensors and strings obtained from it die with it */
+
+/* NULL if there is no such tensor or metadata key. */
+const struct st_tensor *st_find(const st_file *file, const char *name);
+const char *st_metadata(const st_file *file, const char *key);
+
+/* All tensors, in file order. */
+size_t st_count(const st_file *file);
+const struct st_tensor *st_at(const st_file *file, size_t index);
+
+size_t st_dtype_size(enum st_dtype dtype);
+
+/* Copies a F32, BF16, F16 or F64 tensor into `out` as f32 [count]. TRM_FORMAT for integer tensors. */
+trm_status st_copy_f32(const struct st_tensor *tensor, float *out, trm_error *err);
+
+/* Writing: names, shapes and pointers are collected, then one atomic write (temporary file in the
+ * same directory, fsync, rename, fsync of the directory). Added data must live until st_write(). */
+typedef struct st_writer st_writer;
+
+trm_status st_writer_create(st_writer **writer, trm_error *err);
+void st_writer_destroy(st_writer *writer);
+trm_status st_add_metadata(st_writer *writer, const char *key, const char *value, trm_error *err);
+trm_status st_add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                  const void *data, trm_error *err);
+trm_status st_write(st_writer *writer, const char *path, trm_error *err);
+
+#endif
