@@ -1,0 +1,39 @@
+/* dataset.h - puzzles in memory: what the trainer draws from and what evaluation walks through.
+ *
+ * Reads the two forms of the field: the Sudoku-Extreme CSV (source,question,answer,rating) and the
+ * directory layout of the original scripts (dataset.json, all__inputs.npy, all__labels.npy,
+ * all__puzzle_identifiers.npy, all__puzzle_indices.npy, all__group_indices.npy, with an optional
+ * train/ or test/ level chosen by the caller's path). Tokens are the original's: for Sudoku
+ * 0 padding, 1 blank, digit d is d + 1. Immutable once loaded: any thread. */
+#ifndef TRM_ENGINE_DATA_DATASET_H
+#define TRM_ENGINE_DATA_DATASET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/status.h"
+
+struct data_set {
+    int seq_len;           /* cells of a puzzle */
+    int vocab_size;        /* tokens are 0 .. vocab_size - 1 */
+    int num_identifiers;   /* puzzle identifiers are 0 .. num_identifiers - 1; 1 for Sudoku */
+    int sudoku_size;       /* 4, 6 or 9 when every row is a Sudoku of that size, else 0 */
+    size_t count;          /* puzzles */
+    uint8_t *inputs;       /* [count, seq_len] tokens (vocab_size <= 256) */
+    uint8_t *labels;       /* [count, seq_len] tokens; 0 = ignored (the original's ignore_label_id) */
+    int32_t *identifiers;  /* [count] */
+    int32_t *ratings;      /* [count] difficulty, -1 unknown */
+    uint16_t *sources;     /* [count] index into source_names */
+    char **source_names;   /* [source_count], from the CSV's first column */
+    int source_count;
+};
+
+/* Loads at most `limit` puzzles (0: all) of a CSV file or a dataset directory. Every line is checked:
+ * lengths, symbols, the answer keeps the clues and obeys the rules; TRM_FORMAT names file and line. */
+trm_status data_set_load(const char *path, size_t limit, struct data_set **set, trm_error *err);
+void data_set_destroy(struct data_set *set);
+
+/* Writes the original layout under `dir` (created; files replaced atomically). */
+trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err);
+
+#endif
