@@ -1,0 +1,57 @@
+/* eval.h - how good a model is: every puzzle of a set solved and judged against its labels.
+ *
+ * Used by the trainer while it trains (a few puzzles) and by trm-eval (whole collections). The
+ * numbers do not depend on how many threads or slots computed them. A cell counts if its label is
+ * not 0 (ignored); a puzzle is exact when all its counting cells are right; a puzzle without any
+ * label cannot be judged and is left out. */
+#ifndef TRM_ENGINE_TRAIN_EVAL_H
+#define TRM_ENGINE_TRAIN_EVAL_H
+
+#include "engine/data/dataset.h"
+#include "engine/engine.h"
+
+/* Zero-initialised members mean the default. */
+struct train_eval_options {
+    int max_steps; /* 0: the model's halt_max_steps */
+    int min_steps; /* a halt before this step is not accepted */
+    bool halt;     /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
+    bool verify;   /* with halt: stop exactly when the verifier accepts the answer */
+    int threads;   /* 0: 1; the calling thread is one of them */
+    int slots;     /* puzzles in flight per thread; 0: 16 */
+
+    /* Called now and then from the calling thread; NULL for none. */
+    void (*progress)(void *progress_arg, size_t done, size_t total);
+    void *progress_arg;
+};
+
+/* Counts over some of the puzzles. */
+struct train_eval_group {
+    size_t puzzles;
+    size_t exact;   /* puzzles whose final answer is exact */
+    uint64_t steps; /* supervision steps, summed over the puzzles */
+};
+
+/* Classes of puzzles whose rating (guesses) is known. */
+enum train_eval_difficulty { TRAIN_EVAL_NO_GUESS, TRAIN_EVAL_FEW_GUESSES, TRAIN_EVAL_MANY_GUESSES, TRAIN_EVAL_CLASSES };
+
+struct train_eval_result {
+    struct train_eval_group all;
+    struct train_eval_group by_difficulty[TRAIN_EVAL_CLASSES]; /* none, 1 to 3, more guesses */
+    struct train_eval_group *by_source;                        /* [source_count], in the set's order */
+    int source_count;
+    uint64_t cells, cells_right;
+    size_t halted, halted_exact; /* stopped by the halting head or the verifier; exact among them */
+    int max_steps;
+    size_t *exact_by_step; /* [max_steps] puzzles exact after step 1, 2 ...; a halted one keeps its answer */
+};
+
+/* Solves every puzzle of `set`, on options->threads threads with a batch each. TRM_INVALID when the
+ * set's seq_len or vocab_size is not the model's, or an option is out of range; otherwise the first
+ * failure of the engine. On success the caller releases *result with train_eval_result_destroy(). */
+trm_status train_evaluate(trm_model *model, const struct data_set *set, const struct train_eval_options *options,
+                          struct train_eval_result *result, trm_error *err);
+
+/* Frees the arrays, not the struct; harmless on a zeroed one. */
+void train_eval_result_destroy(struct train_eval_result *result);
+
+#endif
