@@ -4,6 +4,10 @@ CC      ?= cc
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
 
+# What `make run` serves, and where.
+PORT  ?= 8080
+MODEL ?= $(BUNDLED_MODEL)
+
 CFLAGS  ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
            -Wpointer-arith -Wvla -Werror
@@ -12,7 +16,7 @@ ALL_LDFLAGS = -pthread $(LDFLAGS)
 
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
 SERVER_LIBS := -lmicrohttpd -luv $(ENGINE_LIBS)
-TEST_LIBS   := -lcmocka $(ENGINE_LIBS)
+TEST_LIBS   := -lcmocka $(SERVER_LIBS)
 
 # Every .c is part of a library but the mains: one program each.
 MAINS       := server/main.c engine/train/main.c engine/train/eval_main.c engine/data/main.c engine/bench_main.c
@@ -22,21 +26,95 @@ TEST_SRCS   := $(wildcard tests/unit/test_*.c)
 
 ENGINE_OBJS := $(ENGINE_SRCS:%.c=$(BUILD)/obj/%.o)
 SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o)
+TEST_OBJS   := $(TEST_SRCS:%.c=$(BUILD)/obj/%.o)
 ENGINE_LIB  := $(BUILD)/libtrm_engine.a
 SERVER_LIB  := $(BUILD)/libtrm_server.a
 
-PROGRAMS := $(BUILD)/trm-server $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench
+PROGRAMS := $(if $(wildcard server/main.c),$(BUILD)/trm-server) \
+            $(if $(wildcard engine/train/main.c),$(BUILD)/trm-train) \
+            $(if $(wildcard engine/train/eval_main.c),$(BUILD)/trm-eval) \
+            $(if $(wildcard engine/data/main.c),$(BUILD)/trm-data) \
+            $(if $(wildcard engine/bench_main.c),$(BUILD)/trm-bench)
 TESTS    := $(TEST_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
+PARITY   := $(if $(wildcard tests/parity.c),$(BUILD)/tests/parity)
 
-.PHONY: all build-tests
-all: $(PROGRAMS)
+BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
-build-tests: $(TESTS) $(BUILD)/tests/parity
+# What CI and newcomers call uses every core, unless make was already told how many.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE  = $(MAKE) --no-print-directory $(PARALLEL)
 
-$(BUILD)/obj/%.o: %.c
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+C_FILES  = $(shell find server engine proto config tests -name '*.[ch]' | sort)
+SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
+
+.DELETE_ON_ERROR:
+.PHONY: all build-tests help run test lint sanitize bench demo-train install print-bundled-model clean FORCE
+
+all: $(PROGRAMS) ## Build every program into build/ (the default)
+
+build-tests: $(TESTS) $(PARITY) ## Build the test programs into build/tests/
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## Install what is missing, build, serve the bundled model (PORT=8080 MODEL=FILE)
+	@test -f "$(MODEL)" || { echo "make run: no checkpoint '$(MODEL)'; name one with MODEL=FILE" >&2; exit 1; }
+	@docker/install-deps.sh build client
+	@$(SUBMAKE) all
+	@printf '\nServing %s. In another terminal:\n\n  curl -s localhost:%s/solve -d %s\n\n' '$(MODEL)' '$(PORT)' \
+	    "'"'{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'"'"
+	@$(BUILD)/trm-server --model '$(MODEL)' --port '$(PORT)'
+
+test: ## Install what is missing, build, run every test
+	@docker/install-deps.sh build test
+	@$(SUBMAKE) all build-tests
+	@tests/run.sh $(BUILD) unit parity behaviour
+
+lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a finding
+	@docker/install-deps.sh build test lint
+	clang-format --dry-run -Werror $(C_FILES)
+	shellcheck $(SH_FILES)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
+	    -j$(shell nproc) -I. $(filter %.c,$(C_FILES))
+	printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P$(shell nproc) -I{} \
+	    clang-tidy --quiet {} -- $(ALL_CFLAGS)
+
+sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build-sanitize/
+	@docker/install-deps.sh build test
+	@$(SUBMAKE) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
+	@tests/run.sh build-sanitize unit behaviour
+
+bench: $(BUILD)/trm-bench ## Measure the bundled model on this machine (MODEL=FILE)
+	@$(BUILD)/trm-bench --model '$(MODEL)'
+
+demo-train: $(BUILD)/trm-train ## Train a small Sudoku model from nothing, in two minutes
+	@$(BUILD)/trm-train --config config/train/demo.json --out $(BUILD)/demo
+
+install: all ## Install programs and models (DESTDIR= PREFIX=/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/trm-server/models
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard server/models/*.safetensors) $(DESTDIR)$(PREFIX)/share/trm-server/models
+
+print-bundled-model: ## Print the path of the checkpoint that `make run` serves
+	@test -n '$(BUNDLED_MODEL)' || { echo 'no server/models/sudoku*.safetensors' >&2; exit 1; }
+	@echo '$(BUNDLED_MODEL)'
+
+clean: ## Remove build/ and build-sanitize/
+	rm -rf $(BUILD) build-sanitize
+
+# Objects are made again when the compiler or its flags change.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(subst ',,$(ALL_CFLAGS))' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# An archive is made anew: one that is updated keeps the members whose sources are gone.
 $(ENGINE_LIB): $(ENGINE_OBJS)
 	@rm -f $@ && ar rcs $@ $^
 
@@ -53,12 +131,12 @@ $(BUILD)/trm-bench: $(BUILD)/obj/engine/bench_main.o $(ENGINE_LIB)
 $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench:
 	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS) $(SERVER_LIBS)
+	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
 
 $(BUILD)/tests/parity: $(BUILD)/obj/tests/parity.o $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) tests/parity.c)

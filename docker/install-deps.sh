@@ -1,0 +1,65 @@
+#!/bin/sh
+# install-deps.sh PURPOSE... - installs the Debian packages that a purpose needs and that are missing.
+#
+#   build    compiler and the libraries that TRM Server is made with
+#   client   curl, to talk to the server that `make run` starts
+#   test     what `make test` runs on top of build
+#   lint     what `make lint` runs
+#   runtime  the shared libraries alone, for the Docker image (Debian 12)
+#
+# Says what it installs before it does; does and says nothing when everything is there.
+set -eu
+
+fail() {
+    echo "install-deps: $*" >&2
+    exit 1
+}
+
+packages_for() {
+    case $1 in
+    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libjansson-dev libdnnl-dev ;;
+    client) echo curl ;;
+    test) echo curl libcmocka-dev python3 python3-pytest python3-requests ;;
+    lint) echo clang-format clang-tidy cppcheck shellcheck ;;
+    runtime) echo libuv1 libmicrohttpd12 libjansson4 libdnnl2 libgomp1 ;;
+    *) return 1 ;;
+    esac
+}
+
+is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+[ $# -gt 0 ] || fail "usage: $0 build|client|test|lint|runtime ..."
+
+wanted=
+for purpose in "$@"; do
+    packages=$(packages_for "$purpose") || fail "unknown purpose '$purpose'"
+    wanted="$wanted $packages"
+done
+
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+    fail "this is not a Debian system. Install by hand, then run plain make:$wanted"
+
+missing=
+for package in $wanted; do
+    case " $missing " in *" $package "*) continue ;; esac
+    is_installed "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null; then
+    as_root=sudo
+else
+    fail "neither root nor sudo here. As root: apt-get install -y --no-install-recommends$missing"
+fi
+
+echo "Installing Debian packages for $*:$missing"
+# $as_root and $missing are lists: they must split. sudo drops the environment, env sets it behind it.
+# shellcheck disable=SC2086
+{
+    $as_root apt-get update -q
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+}

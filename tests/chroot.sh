@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# chroot.sh [REPOSITORY] - proves the newcomer's path on a machine that has nothing but make and git:
+# a fresh Debian bookworm (debootstrap), a clone of REPOSITORY's HEAD (default: this one), `make run` and
+# the curl line it prints, Ctrl-C, `make test`. The clone gets ../shared, read-only, if this checkout has one.
+#
+# Needs root, debootstrap and a Debian mirror; takes apt's mirror and proxy settings from this machine.
+# PORT=N moves the server off 8080, KEEP=1 keeps the chroot. Exit status 0 only if all of it worked.
+set -euo pipefail
+
+repository=$(realpath "${1:-$(dirname "$0")/..}")
+port=${PORT:-8080}
+shared=$repository/../shared
+
+[ "$(id -u)" -eq 0 ] || { echo "chroot.sh: debootstrap and chroot need root" >&2; exit 1; }
+command -v debootstrap >/dev/null || { echo "chroot.sh: apt-get install debootstrap first" >&2; exit 1; }
+
+root=$(mktemp -d /var/tmp/trm-chroot.XXXXXX)
+server=
+
+cleanup() {
+    if [ -n "$server" ]; then kill -TERM -- "-$server" 2>/dev/null || true; fi
+    for mounted in "$root/root/shared" "$root/proc"; do
+        if mountpoint -q "$mounted"; then umount -l "$mounted"; fi
+    done
+    if [ -n "${KEEP:-}" ]; then
+        echo "kept $root"
+    else
+        rm -rf --one-file-system "$root"
+    fi
+}
+trap cleanup EXIT
+
+say() {
+    printf '\n##### %s (%d s)\n' "$*" $SECONDS
+}
+
+# inside DIR COMMAND: as a person logged in there would run it.
+inside() {
+    local dir=$1
+    shift
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+        ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} no_proxy=localhost,127.0.0.1 \
+        chroot "$root" sh -c "cd $dir && $*"
+}
+
+say "debootstrap"
+mirror=$(grep -hoE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null |
+    head -n 1 | tr -d ' ') || true
+debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
+    { tail -n 20 "$root.log"; exit 1; }
+rm -f "$root.log"
+if [ -f /etc/apt/sources.list.d/debian.sources ]; then
+    cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
+    : >"$root/etc/apt/sources.list"
+fi
+apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
+cp /etc/resolv.conf /etc/hosts "$root/etc/"
+mount -t proc proc "$root/proc"
+
+say "make and git, a clone"
+inside / 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends make git' \
+    >"$root/root/prepare.log" 2>&1 || { tail -n 20 "$root/root/prepare.log"; exit 1; }
+git clone -q --no-local "$repository" "$root/root/trm-server"
+git -C "$root/root/trm-server" log -1 --oneline
+if [ -d "$shared" ]; then
+    mkdir "$root/root/shared"
+    mount --bind "$shared" "$root/root/shared"
+    mount -o remount,bind,ro "$root/root/shared"
+fi
+
+say "make run"
+run_log=$root/root/run.log
+arguments=
+[ "$port" = 8080 ] || arguments="PORT=$port"
+set -m # the server gets a process group of its own, so that Ctrl-C can be played
+inside /root/trm-server "exec make run $arguments" >"$run_log" 2>&1 &
+server=$!
+set +m
+
+# The line is typed as printed. Until the packages are there, there is neither a line nor a curl.
+answer=
+for ((i = 0; i < 600; i++)); do
+    kill -0 "$server" 2>/dev/null || break
+    curl_line=$(grep -m 1 -oE 'curl -s localhost:.*' "$run_log" || true)
+    if [ -n "$curl_line" ] && answer=$(inside / "$curl_line"); then break; fi
+    sleep 1
+done
+grep -vE '^(Get:|Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|cc )' "$run_log"
+say "the answer"
+echo "$answer"
+grep -qE '"valid": *true' <<<"$answer" || { echo "chroot.sh: no valid answer" >&2; exit 1; }
+
+say "Ctrl-C"
+kill -INT -- "-$server"
+wait "$server" || true
+server=
+if inside / "curl -s -o /dev/null localhost:$port/health/live"; then
+    echo "chroot.sh: the server outlived Ctrl-C" >&2
+    exit 1
+fi
+
+say "make test"
+inside /root/trm-server 'exec make test' </dev/null 2>&1 | tee "$root/root/test.log" |
+    grep -vE '^(Get:|Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|cc )'
+
+say "done: make run, the curl and make test work on a fresh machine"

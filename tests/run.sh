@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# run.sh BUILD GROUP... - runs groups of tests on the programs in BUILD and counts everything.
+#
+#   unit       every BUILD/tests/test_*
+#   parity     BUILD/tests/parity on ../shared/golden, on both backends; skipped where there are no goldens
+#   behaviour  pytest on the real programs, tests/behaviour; TRM_BUILD tells it where they are
+#
+# A group runs to its end; after one that failed the rest is not run. The last line is
+# "N passed, N failed, N skipped", summed over all groups; the exit status is 1 if anything failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+golden=../shared/golden
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# count PASSED FAILED SKIPPED NAME: adds to the totals and prints the line of one program.
+count() {
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    local line="$1 passed"
+    [ "$2" -eq 0 ] || line+=", $2 FAILED"
+    [ "$3" -eq 0 ] || line+=", $3 skipped"
+    printf '  %-48s %s\n' "$4" "$line"
+}
+
+# cmocka_total RESULT: the sum over the groups of one program, from its summary in the log.
+cmocka_total() {
+    sed -n "s/^\[  $1 *\] \([0-9]*\) test(s).*/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+run_unit() {
+    local program status good bad skip
+    for program in "$build"/tests/test_*; do
+        timeout -k 5 300 "$program" >"$log" 2>&1
+        status=$?
+        good=$(cmocka_total PASSED) bad=$(cmocka_total FAILED) skip=$(cmocka_total SKIPPED)
+        # A program that died, hung or leaked has failed even if it counted no failure.
+        [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+        if [ $((good + bad + skip)) -eq 0 ]; then
+            echo "ran no test" >>"$log"
+            bad=1
+        fi
+        count "$good" "$bad" "$skip" "${program##*/}"
+        if [ "$bad" -gt 0 ]; then
+            sed 's/^/    /' "$log"
+            echo "    exit status $status"
+        elif [ "$skip" -gt 0 ]; then
+            grep -i 'skip' "$log" | grep -v '^\[' | sort -u | sed 's/^/    /'
+        fi
+    done
+}
+
+run_parity() {
+    local backend file
+    if [ ! -d "$golden" ]; then
+        count 0 0 1 "parity: no $golden beside this checkout"
+        return
+    fi
+    for backend in onednn reference; do
+        for file in "$golden"/infer_*.safetensors "$golden"/train_*.safetensors; do
+            case $file in *_bf16.safetensors) continue ;; esac
+            if timeout -k 5 300 "$build/tests/parity" --backend "$backend" "$file" >"$log" 2>&1; then
+                count 1 0 0 "$backend ${file##*/}"
+            else
+                count 0 1 0 "$backend ${file##*/}"
+                sed 's/^/    /' "$log"
+            fi
+        done
+    done
+}
+
+# pytest_total WORD: the number before WORD in pytest's last line.
+pytest_total() {
+    tail -n 1 "$log" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+run_behaviour() {
+    local status good bad skip
+    TRM_BUILD=$build timeout -k 5 600 /usr/bin/python3 -m pytest -q -rs --color=no tests/behaviour 2>&1 | tee "$log"
+    status=$?
+    good=$(pytest_total passed) skip=$(pytest_total skipped)
+    bad=$(($(pytest_total failed) + $(pytest_total error)))
+    [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+    count "$good" "$bad" "$skip" "tests/behaviour"
+}
+
+[ $# -ge 2 ] || {
+    echo "usage: $0 BUILD unit|parity|behaviour ..." >&2
+    exit 2
+}
+build=$1
+shift
+
+while [ $# -gt 0 ]; do
+    echo "== $1"
+    case $1 in
+    unit | parity | behaviour) "run_$1" ;;
+    *) echo "no such group" && failed=$((failed + 1)) ;;
+    esac
+    shift
+    [ "$failed" -eq 0 ] || break
+done
+[ $# -eq 0 ] || echo "== not run after this failure: $*"
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
