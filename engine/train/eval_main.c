@@ -1,0 +1,324 @@
+/* eval_main.c - trm-eval: how good a checkpoint is on a collection of puzzles, for people or as JSON.
+ *
+ * Reads the command line, runs train_evaluate() and prints what it counted. One thread but for the
+ * workers inside the evaluation. */
+#include "engine/train/eval.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2 };
+
+struct settings {
+    const char *model, *data;
+    enum trm_backend backend;
+    size_t limit;
+    bool json;
+    struct train_eval_options options;
+};
+
+static const char usage_text[] = "usage: trm-eval --model FILE --data FILE_OR_DIR [options]\n"
+                                 "\n"
+                                 "Solves every puzzle of a collection and compares the answers with the labels.\n"
+                                 "\n"
+                                 "  --model FILE          checkpoint (safetensors)\n"
+                                 "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout\n"
+                                 "  --limit N             only the first N puzzles\n"
+                                 "  --halt                stop a puzzle when the halting head is confident (default)\n"
+                                 "  --no-halt             run all steps, as published evaluations do\n"
+                                 "  --verify              stop a puzzle exactly when its answer obeys the rules\n"
+                                 "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
+                                 "  --min-steps N         do not stop before this step\n"
+                                 "  --backend NAME        onednn (default) or reference\n"
+                                 "  --threads N           worker threads (default: one per core)\n"
+                                 "  --json                print one JSON object\n"
+                                 "  --help, --version\n";
+
+static const char *const class_keys[TRAIN_EVAL_CLASSES] = {"0", "1-3", "4+"};
+static const char *const class_names[TRAIN_EVAL_CLASSES] = {"no guess", "1-3 guesses", "4+ guesses"};
+
+/* Says what is wrong with the command line; the caller returns the value as the exit code. */
+static int usage_error(const char *problem, const char *what) {
+    fprintf(stderr, "trm-eval: %s%s\nTry 'trm-eval --help'.\n", problem, what);
+    return EXIT_USAGE;
+}
+
+/* A whole decimal number in low .. high. */
+static bool parse_number(const char *text, long low, long high, long *value) {
+    char *end;
+    errno = 0;
+    *value = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *value >= low && *value <= high;
+}
+
+/* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
+static int parse_arguments(int argc, char **argv, struct settings *settings) {
+    enum {
+        MODEL = 256,
+        DATA,
+        LIMIT,
+        HALT,
+        NO_HALT,
+        VERIFY,
+        MAX_STEPS,
+        MIN_STEPS,
+        BACKEND,
+        THREADS,
+        JSON,
+        HELP,
+        VERSION
+    };
+    static const struct option options[] = {
+        {"model", required_argument, NULL, MODEL},
+        {"data", required_argument, NULL, DATA},
+        {"limit", required_argument, NULL, LIMIT},
+        {"halt", no_argument, NULL, HALT},
+        {"no-halt", no_argument, NULL, NO_HALT},
+        {"verify", no_argument, NULL, VERIFY},
+        {"max-steps", required_argument, NULL, MAX_STEPS},
+        {"min-steps", required_argument, NULL, MIN_STEPS},
+        {"backend", required_argument, NULL, BACKEND},
+        {"threads", required_argument, NULL, THREADS},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {0},
+    };
+    long number;
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case MODEL:
+            settings->model = optarg;
+            break;
+        case DATA:
+            settings->data = optarg;
+            break;
+        case LIMIT:
+            if (!parse_number(optarg, 1, LONG_MAX, &number))
+                return usage_error("--limit wants a number from 1, not ", optarg);
+            settings->limit = (size_t)number;
+            break;
+        case HALT:
+            settings->options.halt = true;
+            break;
+        case NO_HALT:
+            settings->options.halt = false;
+            break;
+        case VERIFY:
+            settings->options.verify = true;
+            break;
+        case MAX_STEPS:
+            if (!parse_number(optarg, 1, 10000, &number))
+                return usage_error("--max-steps wants a number from 1 to 10000, not ", optarg);
+            settings->options.max_steps = (int)number;
+            break;
+        case MIN_STEPS:
+            if (!parse_number(optarg, 1, 10000, &number))
+                return usage_error("--min-steps wants a number from 1 to 10000, not ", optarg);
+            settings->options.min_steps = (int)number;
+            break;
+        case BACKEND:
+            if (strcmp(optarg, "onednn") == 0)
+                settings->backend = TRM_BACKEND_ONEDNN;
+            else if (strcmp(optarg, "reference") == 0)
+                settings->backend = TRM_BACKEND_REFERENCE;
+            else
+                return usage_error("--backend is onednn or reference, not ", optarg);
+            break;
+        case THREADS:
+            if (!parse_number(optarg, 1, 1024, &number))
+                return usage_error("--threads wants a number from 1 to 1024, not ", optarg);
+            settings->options.threads = (int)number;
+            break;
+        case JSON:
+            settings->json = true;
+            break;
+        case HELP:
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        case VERSION:
+            puts("trm-eval " TRM_VERSION);
+            return EXIT_SUCCESS;
+        default: /* getopt_long has said what is wrong */
+            fputs("Try 'trm-eval --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc)
+        return usage_error("unexpected argument ", argv[optind]);
+    if (!settings->model)
+        return usage_error("--model is missing", "");
+    if (!settings->data)
+        return usage_error("--data is missing", "");
+    if (settings->options.verify && !settings->options.halt)
+        return usage_error("--verify and --no-halt contradict each other", "");
+    return -1;
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The progress line, rewritten in place at most ten times a second. */
+struct progress {
+    double started, shown;
+};
+
+static void show_progress(void *arg, size_t done, size_t total) {
+    struct progress *progress = arg;
+    double now = seconds_now();
+    if (now - progress->shown < 0.1)
+        return;
+    progress->shown = now;
+    fprintf(stderr, "\r%zu of %zu puzzles, %.0f per second \033[K", done, total,
+            (double)done / (now - progress->started));
+}
+
+/* The share as a JSON number, or null when there is nothing to share. */
+static json_t *json_share(double part, double whole) {
+    return whole > 0 ? json_real(part / whole) : json_null();
+}
+
+static json_t *json_group(const struct train_eval_group *group) {
+    return json_pack("{s:I, s:o, s:o}", "puzzles", (json_int_t)group->puzzles, "exact_accuracy",
+                     json_share((double)group->exact, (double)group->puzzles), "mean_steps",
+                     json_share((double)group->steps, (double)group->puzzles));
+}
+
+static bool has_difficulties(const struct train_eval_result *result) {
+    size_t rated = 0;
+    for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
+        rated += result->by_difficulty[i].puzzles;
+    return rated > 0;
+}
+
+static trm_status print_json(const struct settings *settings, const struct data_set *set,
+                             const struct train_eval_result *result, double seconds, trm_error *err) {
+    const double puzzles = (double)result->all.puzzles;
+    json_t *by_step = json_array(), *by_source = json_object(), *by_difficulty = json_object(), *root = NULL;
+    trm_status status = TRM_OK;
+    int bad = 0;
+
+    for (int step = 0; step < result->max_steps; step++)
+        bad |= json_array_append_new(by_step, json_share((double)result->exact_by_step[step], puzzles));
+    for (int i = 0; i < result->source_count; i++)
+        bad |= json_object_set_new(by_source, set->source_names[i], json_group(&result->by_source[i]));
+    for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
+        bad |= json_object_set_new(by_difficulty, class_keys[i], json_group(&result->by_difficulty[i]));
+    root = json_pack(
+        "{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O}", "model", settings->model, "data", settings->data,
+        "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
+        "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+        json_share((double)result->all.steps, puzzles), "halted_fraction", json_share((double)result->halted, puzzles),
+        "halt_precision", json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
+        "accuracy_by_step", by_step, "by_source", by_source);
+    if (root && has_difficulties(result))
+        bad |= json_object_set(root, "by_difficulty", by_difficulty);
+    if (!root || bad || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
+        status = trm_fail(err, TRM_FORMAT, "cannot print JSON: memory is short, or a name is not UTF-8");
+    else
+        putchar('\n');
+
+    json_decref(root);
+    json_decref(by_difficulty);
+    json_decref(by_source);
+    json_decref(by_step);
+    return status;
+}
+
+static double percent(size_t part, size_t whole) {
+    return whole ? 100.0 * (double)part / (double)whole : 0.0;
+}
+
+static void print_group(const char *name, const struct train_eval_group *group) {
+    double steps = group->puzzles ? (double)group->steps / (double)group->puzzles : 0.0;
+    printf("%-28.28s %9zu %8.2f %% %11.2f\n", name, group->puzzles, percent(group->exact, group->puzzles), steps);
+}
+
+static void print_table(const struct settings *settings, const struct data_set *set,
+                        const struct train_eval_result *result, double seconds) {
+    const size_t puzzles = result->all.puzzles;
+    printf("%s on %s\n\n", settings->model, settings->data);
+    printf("%-28s %9s %10s %11s\n", "", "puzzles", "exact", "mean steps");
+    print_group("all", &result->all);
+    for (int i = 0; i < result->source_count && result->source_count > 1; i++)
+        print_group(set->source_names[i], &result->by_source[i]);
+    for (int i = 0; i < TRAIN_EVAL_CLASSES && has_difficulties(result); i++)
+        print_group(class_names[i], &result->by_difficulty[i]);
+
+    printf("\ncells right  %6.2f %%\n", percent(result->cells_right, result->cells));
+    printf("halted       %6.2f %%", percent(result->halted, puzzles));
+    if (result->halted)
+        printf(", of these exact %.2f %%", percent(result->halted_exact, result->halted));
+    printf("\ntime         %6.2f s, %.1f puzzles per second\n", seconds, (double)puzzles / seconds);
+    printf("\nexact after step\n");
+    for (int step = 0; step < result->max_steps; step++)
+        printf("%6d %8.2f %%\n", step + 1, percent(result->exact_by_step[step], puzzles));
+}
+
+static trm_status run(const struct settings *settings, trm_error *err) {
+    trm_model *model = NULL;
+    struct data_set *set = NULL;
+    struct train_eval_result result = {0};
+    trm_status status = trm_model_open(settings->model, settings->backend, &model, err);
+    if (status != TRM_OK)
+        goto cleanup;
+    status = data_set_load(settings->data, settings->limit, &set, err);
+    if (status != TRM_OK)
+        goto cleanup;
+
+    struct train_eval_options options = settings->options;
+    struct progress progress = {.started = seconds_now()};
+    const bool terminal = isatty(STDERR_FILENO);
+    if (terminal) {
+        options.progress = show_progress;
+        options.progress_arg = &progress;
+    }
+    status = train_evaluate(model, set, &options, &result, err);
+    double seconds = seconds_now() - progress.started;
+    if (terminal)
+        fputs("\r\033[K", stderr);
+    if (status != TRM_OK)
+        goto cleanup;
+
+    if (settings->json)
+        status = print_json(settings, set, &result, seconds, err);
+    else
+        print_table(settings, set, &result, seconds);
+    if (status == TRM_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        status = trm_fail(err, TRM_IO, "cannot write the result: %s", strerror(errno));
+
+cleanup:
+    train_eval_result_destroy(&result);
+    data_set_destroy(set);
+    trm_model_unref(model);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct settings settings = {
+        .backend = TRM_BACKEND_ONEDNN,
+        .options = {.halt = true, .threads = cores > 0 && cores <= 1024 ? (int)cores : 1},
+    };
+    int code = parse_arguments(argc, argv, &settings);
+    if (code >= 0)
+        return code;
+
+    trm_error err = {0};
+    if (run(&settings, &err) != TRM_OK) {
+        fprintf(stderr, "trm-eval: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
