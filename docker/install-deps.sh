@@ -38,8 +38,9 @@ for purpose in "$@"; do
     wanted="$wanted $packages"
 done
 
-command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     fail "this is not a Debian system. Install by hand, then run plain make:$wanted"
+fi
 
 missing=
 for package in $wanted; do

@@ -8,7 +8,7 @@
 # A group runs to its end; after one that failed the rest is not run. The last line is
 # "N passed, N failed, N skipped", summed over all groups; the exit status is 1 if anything failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 2
 
 golden=../shared/golden
 passed=0 failed=0 skipped=0
