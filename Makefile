@@ -11,7 +11,7 @@ MODEL ?= $(BUNDLED_MODEL)
 CFLAGS  ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
            -Wpointer-arith -Wvla -Werror
-ALL_CFLAGS  = -std=gnu17 -I. -DTRM_VERSION='"$(VERSION)"' $(WARN) -fno-math-errno -fno-trapping-math -pthread $(CFLAGS)
+ALL_CFLAGS  = -std=gnu17 -I. -DTRM_VERSION='"$(VERSION)"' $(WARN) -fno-math-errno -fno-trapping-math -fopenmp-simd -pthread $(CFLAGS)
 ALL_LDFLAGS = -pthread $(LDFLAGS)
 
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm

@@ -1,0 +1,329 @@
+/* kernels_vector.c - the elementwise work in loops that compilers turn into SIMD, compiled once
+ * per instruction set and chosen when the program starts (DESIGN section 3: plain loops cost two
+ * thirds of an evaluation, these 5-10%). Pure functions, any thread.
+ *
+ * Reductions are declared with `omp simd`, so their order is fixed by the instruction set and the
+ * length alone: the same input gives the same bits wherever it lies. */
+#include <math.h>
+
+#include "engine/ops/kernels.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTOR_KERNEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTOR_KERNEL
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* e^x by 2^n * polynomial(r), |r| <= ln2 / 2; relative error below 3e-7. Arguments are clamped so
+ * that neither the result nor its reciprocal leaves the normal range. */
+INLINE float fast_exp(float x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
+    float n = (x * 1.44269504f + shift) - shift;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union {
+        int32_t bits;
+        float value;
+    } power = {.bits = ((int32_t)n + 127) << 23};
+    return p * power.value;
+}
+
+INLINE float sigmoid(float x) {
+    return 1.0f / (1.0f + fast_exp(-x));
+}
+
+INLINE op_bf16 round_bf16(float value) {
+    union {
+        float value;
+        uint32_t bits;
+    } u = {.value = value};
+    return (op_bf16)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
+}
+
+INLINE float widen(op_bf16 value) {
+    union {
+        uint32_t bits;
+        float value;
+    } u = {.bits = (uint32_t)value << 16};
+    return u.value;
+}
+
+/* `type` is a constant wherever these are inlined. */
+INLINE void put(void *out, enum op_dtype type, size_t index, float value) {
+    if (type == OP_BF16)
+        ((op_bf16 *)out)[index] = round_bf16(value);
+    else
+        ((float *)out)[index] = value;
+}
+
+INLINE float get(const void *in, enum op_dtype type, size_t index) {
+    return type == OP_BF16 ? widen(((const op_bf16 *)in)[index]) : ((const float *)in)[index];
+}
+
+VECTOR_KERNEL static void to_bf16(const float *restrict x, size_t n, op_bf16 *restrict out) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = round_bf16(x[i]);
+}
+
+VECTOR_KERNEL static void accumulate(const float *restrict x, size_t n, float *restrict y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+VECTOR_KERNEL static void sum(const float *const *addends, int count, size_t n, float *out, op_bf16 *out16) {
+    enum { BLOCK = 256 };
+    float total[BLOCK];
+    for (size_t start = 0; start < n; start += BLOCK) {
+        size_t length = n - start < BLOCK ? n - start : BLOCK;
+        for (size_t i = 0; i < length; i++)
+            total[i] = addends[0][start + i];
+        for (int a = 1; a < count; a++) {
+            const float *addend = addends[a] + start;
+            for (size_t i = 0; i < length; i++)
+                total[i] += addend[i];
+        }
+        for (size_t i = 0; i < length; i++)
+            out[start + i] = total[i];
+        if (out16)
+            for (size_t i = 0; i < length; i++)
+                out16[start + i] = round_bf16(total[i]);
+    }
+}
+
+VECTOR_KERNEL static void rms_rows(const float *restrict x, const float *restrict d, int rows, int n, float eps,
+                                   float *restrict y, float *restrict rinv, op_bf16 *restrict y16) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+        for (int i = 0; i < n; i++) {
+            float s = x[row + (size_t)i] + d[row + (size_t)i];
+            y[row + (size_t)i] = s;
+            squares += s * s;
+        }
+        float scale = 1.0f / sqrtf(squares / (float)n + eps);
+        rinv[r] = scale;
+        for (int i = 0; i < n; i++)
+            y[row + (size_t)i] *= scale;
+        if (y16)
+            for (int i = 0; i < n; i++)
+                y16[row + (size_t)i] = round_bf16(y[row + (size_t)i]);
+    }
+}
+
+VECTOR_KERNEL static void rms_cols(const float *restrict x, const float *restrict d, int rows, int n, float eps,
+                                   float *restrict y, float *restrict rinv, op_bf16 *restrict y16) {
+    for (int i = 0; i < n; i++)
+        rinv[i] = 0.0f;
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        for (int i = 0; i < n; i++) {
+            float s = x[row + (size_t)i] + d[row + (size_t)i];
+            y[row + (size_t)i] = s;
+            rinv[i] += s * s;
+        }
+    }
+    for (int i = 0; i < n; i++)
+        rinv[i] = 1.0f / sqrtf(rinv[i] / (float)rows + eps);
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        for (int i = 0; i < n; i++)
+            y[row + (size_t)i] *= rinv[i];
+        if (y16)
+            for (int i = 0; i < n; i++)
+                y16[row + (size_t)i] = round_bf16(y[row + (size_t)i]);
+    }
+}
+
+VECTOR_KERNEL static void rms_rows_backward(const float *restrict y, const float *restrict rinv, const float *dy,
+                                            int rows, int n, float *ds, op_bf16 *restrict ds16) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+        for (int i = 0; i < n; i++)
+            dot += dy[row + (size_t)i] * y[row + (size_t)i];
+        dot /= (float)n;
+        float scale = rinv[r];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            ds[row + (size_t)i] = scale * (dy[row + (size_t)i] - y[row + (size_t)i] * dot);
+        if (ds16)
+            for (int i = 0; i < n; i++)
+                ds16[row + (size_t)i] = round_bf16(ds[row + (size_t)i]);
+    }
+}
+
+VECTOR_KERNEL static void rms_cols_backward(const float *restrict y, const float *restrict rinv, const float *dy,
+                                            int rows, int n, float *ds, op_bf16 *restrict ds16) {
+    enum { BLOCK = 64 };
+    float dot[BLOCK];
+    for (int start = 0; start < n; start += BLOCK) {
+        int length = n - start < BLOCK ? n - start : BLOCK;
+        for (int i = 0; i < length; i++)
+            dot[i] = 0.0f;
+        for (int r = 0; r < rows; r++) {
+            size_t row = (size_t)r * (size_t)n + (size_t)start;
+            for (int i = 0; i < length; i++)
+                dot[i] += dy[row + (size_t)i] * y[row + (size_t)i];
+        }
+        for (int i = 0; i < length; i++)
+            dot[i] /= (float)rows;
+        for (int r = 0; r < rows; r++) {
+            size_t row = (size_t)r * (size_t)n + (size_t)start;
+#pragma omp simd
+            for (int i = 0; i < length; i++)
+                ds[row + (size_t)i] = rinv[start + i] * (dy[row + (size_t)i] - y[row + (size_t)i] * dot[i]);
+            if (ds16)
+                for (int i = 0; i < length; i++)
+                    ds16[row + (size_t)i] = round_bf16(ds[row + (size_t)i]);
+        }
+    }
+}
+
+INLINE void swiglu_row(const float *restrict gate, const float *restrict up, size_t n, enum op_dtype type,
+                       void *restrict act) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        put(act, type, i, gate[i] * sigmoid(gate[i]) * up[i]);
+}
+
+VECTOR_KERNEL static void swiglu(const float *gate, const float *up, int rows, size_t n, size_t stride,
+                                 enum op_dtype type, void *act) {
+    for (int r = 0; r < rows; r++) {
+        const float *g = gate + (size_t)r * stride, *u = up + (size_t)r * stride;
+        if (type == OP_BF16)
+            swiglu_row(g, u, n, OP_BF16, (op_bf16 *)act + (size_t)r * n);
+        else
+            swiglu_row(g, u, n, OP_F32, (float *)act + (size_t)r * n);
+    }
+}
+
+INLINE void swiglu_backward_row(const float *restrict gate, const float *restrict up, const float *restrict dact,
+                                size_t n, enum op_dtype type, void *restrict dgate, void *restrict dup,
+                                void *restrict act) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float g = gate[i], u = up[i], da = dact[i];
+        float s = sigmoid(g), silu = g * s;
+        put(act, type, i, silu * u);
+        put(dup, type, i, da * silu);
+        put(dgate, type, i, da * u * (s + silu * (1.0f - s)));
+    }
+}
+
+VECTOR_KERNEL static void swiglu_backward(const float *gate, const float *up, const float *dact, int rows, size_t n,
+                                          size_t stride, enum op_dtype type, void *dgate, void *dup, void *act) {
+    for (int r = 0; r < rows; r++) {
+        size_t wide = (size_t)r * stride, narrow = (size_t)r * n;
+        if (type == OP_BF16)
+            swiglu_backward_row(gate + wide, up + wide, dact + narrow, n, OP_BF16, (op_bf16 *)dgate + wide,
+                                (op_bf16 *)dup + wide, (op_bf16 *)act + narrow);
+        else
+            swiglu_backward_row(gate + wide, up + wide, dact + narrow, n, OP_F32, (float *)dgate + wide,
+                                (float *)dup + wide, (float *)act + narrow);
+    }
+}
+
+INLINE void scale_row(const float *row, int n, float factor, enum op_dtype type, void *p) {
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        put(p, type, (size_t)i, row[i] * factor);
+}
+
+/* The exponentials are kept in `p` when it is f32 and computed twice when it is not: `scores` stays
+ * the caller's. */
+INLINE void softmax_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
+    float largest = row[0], total = 0.0f;
+#pragma omp simd reduction(max : largest)
+    for (int i = 0; i < n; i++)
+        largest = row[i] > largest ? row[i] : largest;
+    if (type == OP_F32) {
+        float *out = p;
+#pragma omp simd reduction(+ : total)
+        for (int i = 0; i < n; i++) {
+            float e = fast_exp(scale * (row[i] - largest));
+            out[i] = e;
+            total += e;
+        }
+        scale_row(out, n, 1.0f / total, OP_F32, out);
+        return;
+    }
+#pragma omp simd reduction(+ : total)
+    for (int i = 0; i < n; i++)
+        total += fast_exp(scale * (row[i] - largest));
+    float factor = 1.0f / total;
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        put(p, OP_BF16, (size_t)i, fast_exp(scale * (row[i] - largest)) * factor);
+}
+
+VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            softmax_row(scores + row, n, scale, OP_BF16, (op_bf16 *)p + row);
+        else
+            softmax_row(scores + row, n, scale, OP_F32, (float *)p + row);
+    }
+}
+
+INLINE void softmax_backward_row(const void *p, const float *dp, int n, float scale, enum op_dtype type, void *ds) {
+    float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+    for (int i = 0; i < n; i++)
+        dot += get(p, type, (size_t)i) * dp[i];
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        put(ds, type, (size_t)i, scale * get(p, type, (size_t)i) * (dp[i] - dot));
+}
+
+VECTOR_KERNEL static void softmax_backward(const void *p, const float *dp, int rows, int n, float scale,
+                                           enum op_dtype type, void *ds) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            softmax_backward_row((const op_bf16 *)p + row, dp + row, n, scale, OP_BF16, (op_bf16 *)ds + row);
+        else
+            softmax_backward_row((const float *)p + row, dp + row, n, scale, OP_F32, (float *)ds + row);
+    }
+}
+
+VECTOR_KERNEL static void rope(float *x, int tokens, int heads, int dim, size_t stride, const float *restrict cosine,
+                               const float *restrict sine, float sign) {
+    int half = dim / 2;
+    for (int t = 0; t < tokens; t++)
+        for (int h = 0; h < heads; h++) {
+            float *restrict first = x + (size_t)t * stride + (size_t)h * (size_t)dim;
+            float *restrict second = first + half;
+            const float *c = cosine + (size_t)t * (size_t)half, *s = sine + (size_t)t * (size_t)half;
+            for (int i = 0; i < half; i++) {
+                float a = first[i], b = second[i], turn = sign * s[i];
+                first[i] = a * c[i] - b * turn;
+                second[i] = b * c[i] + a * turn;
+            }
+        }
+}
+
+const struct op_kernels op_kernels_vector = {
+    .sum = sum,
+    .accumulate = accumulate,
+    .to_bf16 = to_bf16,
+    .rms_rows = rms_rows,
+    .rms_cols = rms_cols,
+    .rms_rows_backward = rms_rows_backward,
+    .rms_cols_backward = rms_cols_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .rope = rope,
+};
