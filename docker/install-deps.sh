@@ -61,6 +61,6 @@ echo "Installing Debian packages for $*:$missing"
 # $as_root and $missing are lists: they must split. sudo drops the environment, env sets it behind it.
 # shellcheck disable=SC2086
 {
-    $as_root apt-get update -q
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+    $as_root apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing
 }

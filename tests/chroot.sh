@@ -15,11 +15,12 @@ shared=$repository/../shared
 command -v debootstrap >/dev/null || { echo "chroot.sh: apt-get install debootstrap first" >&2; exit 1; }
 
 root=$(mktemp -d /var/tmp/trm-chroot.XXXXXX)
+chmod 755 "$root" # apt downloads as a user of its own
 server=
 
 cleanup() {
     if [ -n "$server" ]; then kill -TERM -- "-$server" 2>/dev/null || true; fi
-    for mounted in "$root/root/shared" "$root/proc"; do
+    for mounted in "$root/root/shared" "$root/dev/pts" "$root/proc"; do
         if mountpoint -q "$mounted"; then umount -l "$mounted"; fi
     done
     if [ -n "${KEEP:-}" ]; then
@@ -29,6 +30,11 @@ cleanup() {
     fi
 }
 trap cleanup EXIT
+
+# Leaves out what apt, dpkg and the compiler say line by line.
+without_noise() {
+    grep -vE '^(Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|Updating|Running|done\.|[0-9]+ added|cc )'
+}
 
 say() {
     printf '\n##### %s (%d s)\n' "$*" $SECONDS
@@ -56,9 +62,10 @@ fi
 apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 mount -t proc proc "$root/proc"
+mount -t devpts devpts "$root/dev/pts"
 
 say "make and git, a clone"
-inside / 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends make git' \
+inside / 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends make git' \
     >"$root/root/prepare.log" 2>&1 || { tail -n 20 "$root/root/prepare.log"; exit 1; }
 git clone -q --no-local "$repository" "$root/root/trm-server"
 git -C "$root/root/trm-server" log -1 --oneline
@@ -85,7 +92,7 @@ for ((i = 0; i < 600; i++)); do
     if [ -n "$curl_line" ] && answer=$(inside / "$curl_line"); then break; fi
     sleep 1
 done
-grep -vE '^(Get:|Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|cc )' "$run_log"
+without_noise <"$run_log"
 say "the answer"
 echo "$answer"
 grep -qE '"valid": *true' <<<"$answer" || { echo "chroot.sh: no valid answer" >&2; exit 1; }
@@ -100,7 +107,6 @@ if inside / "curl -s -o /dev/null localhost:$port/health/live"; then
 fi
 
 say "make test"
-inside /root/trm-server 'exec make test' </dev/null 2>&1 | tee "$root/root/test.log" |
-    grep -vE '^(Get:|Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|cc )'
+inside /root/trm-server 'exec make test' </dev/null 2>&1 | without_noise
 
 say "done: make run, the curl and make test work on a fresh machine"
