@@ -1,0 +1,577 @@
+/* safetensors.c - the one place that turns bytes of a safetensors file into tensors and back.
+ *
+ * Layout of a file: 8 bytes little-endian header length, that many bytes of JSON
+ * ({"__metadata__": {key: string}, name: {"dtype", "shape", "data_offsets": [begin, end]}}), data.
+ * As in the reference implementation the tensors cover the data exactly, without holes, overlaps or
+ * a tail; beyond it, every tensor must be aligned for its type, so that it can be used in place.
+ *
+ * An st_file is read-only after st_open(): any thread. A writer belongs to the thread that uses it. */
+#include "engine/model/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors data is used in place: little-endian only");
+
+enum {
+    PREFIX_SIZE = 8,
+    /* Room for 100,000 tensors; parsed JSON takes many times its text, so a hostile file gets no more. */
+    HEADER_MAX = 16 * 1024 * 1024
+};
+
+#define METADATA_KEY "__metadata__"
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+    [ST_F32] = {"F32", 4}, [ST_BF16] = {"BF16", 2}, [ST_F16] = {"F16", 2}, [ST_F64] = {"F64", 8},
+    [ST_I32] = {"I32", 4}, [ST_I64] = {"I64", 8},   [ST_U8] = {"U8", 1},
+};
+
+enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
+
+struct st_file {
+    const uint8_t *map; /* [size] the whole file */
+    size_t size;
+    json_t *header;                   /* owns all names and metadata strings */
+    const json_t *metadata;           /* inside header; NULL if there is none */
+    struct st_tensor *tensors;        /* [count] by position in the file */
+    const struct st_tensor **by_name; /* [count] the same, sorted by name */
+    size_t count;
+};
+
+size_t st_dtype_size(enum st_dtype dtype) {
+    return dtypes[dtype].size;
+}
+
+/* Stores the number of elements of a shape and of their bytes; false if they do not fit a size_t. */
+static bool shape_size(int rank, const size_t *shape, enum st_dtype dtype, size_t *count, size_t *bytes) {
+    size_t n = 1;
+    for (int i = 0; i < rank; i++)
+        if (__builtin_mul_overflow(n, shape[i], &n))
+            return false;
+    *count = n;
+    return !__builtin_mul_overflow(n, st_dtype_size(dtype), bytes);
+}
+
+static bool parse_size(const json_t *value, size_t *out) {
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return false;
+    *out = (size_t)json_integer_value(value);
+    return true;
+}
+
+static bool parse_dtype(const char *name, enum st_dtype *out) {
+    for (int i = 0; name && i < DTYPES; i++)
+        if (!strcmp(name, dtypes[i].name)) {
+            *out = (enum st_dtype)i;
+            return true;
+        }
+    return false;
+}
+
+/* One header entry. `data` is the start of the data part, `data_size` its length. */
+static trm_status parse_tensor(const char *name, const json_t *info, const uint8_t *data, size_t data_size,
+                               struct st_tensor *tensor, trm_error *err) {
+    tensor->name = name;
+    if (!parse_dtype(json_string_value(json_object_get(info, "dtype")), &tensor->dtype))
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": no dtype, or one that is not supported", name);
+
+    const json_t *shape = json_object_get(info, "shape");
+    if (!json_is_array(shape) || json_array_size(shape) > ST_MAX_RANK)
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": shape is not an array of at most %d sizes", name,
+                        ST_MAX_RANK);
+    tensor->rank = (int)json_array_size(shape);
+    for (int i = 0; i < tensor->rank; i++)
+        if (!parse_size(json_array_get(shape, (size_t)i), &tensor->shape[i]))
+            return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": shape[%d] is not a size", name, i);
+
+    size_t bytes;
+    if (!shape_size(tensor->rank, tensor->shape, tensor->dtype, &tensor->count, &bytes))
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": shape is too large", name);
+
+    const json_t *offsets = json_object_get(info, "data_offsets");
+    size_t begin, end;
+    if (json_array_size(offsets) != 2 || !parse_size(json_array_get(offsets, 0), &begin) ||
+        !parse_size(json_array_get(offsets, 1), &end))
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": data_offsets is not [begin, end]", name);
+    if (begin > end || end > data_size)
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": data_offsets [%zu, %zu] outside the %zu bytes of data",
+                        name, begin, end, data_size);
+    if (end - begin != bytes)
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": %zu bytes of data, its shape needs %zu", name, end - begin,
+                        bytes);
+    tensor->data = data + begin;
+    if ((uintptr_t)tensor->data % st_dtype_size(tensor->dtype))
+        return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": data is not aligned for %s", name,
+                        dtypes[tensor->dtype].name);
+    return TRM_OK;
+}
+
+static const uint8_t *tensor_end(const struct st_tensor *tensor) {
+    return (const uint8_t *)tensor->data + tensor->count * st_dtype_size(tensor->dtype);
+}
+
+/* By position; an empty tensor comes before the one that begins at the same place. */
+static int compare_position(const void *a, const void *b) {
+    const struct st_tensor *x = a, *y = b;
+    if (x->data != y->data)
+        return x->data < y->data ? -1 : 1;
+    return (tensor_end(x) > tensor_end(y)) - (tensor_end(x) < tensor_end(y));
+}
+
+static int compare_name(const void *a, const void *b) {
+    const struct st_tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static int compare_key(const void *key, const void *element) {
+    const struct st_tensor *const *tensor = element;
+    return strcmp(key, (*tensor)->name);
+}
+
+/* `tensors` are sorted by position: each must begin where the one before it ends. */
+static trm_status check_coverage(const struct st_file *file, const uint8_t *data, trm_error *err) {
+    const uint8_t *end = data;
+    for (size_t i = 0; i < file->count; i++) {
+        const struct st_tensor *tensor = &file->tensors[i];
+        if (tensor->data != end)
+            return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": its data %s", tensor->name,
+                            (const uint8_t *)tensor->data < end ? "overlaps another tensor's" : "comes after a hole");
+        end = tensor_end(tensor);
+    }
+    size_t tail = file->size - (size_t)(end - file->map);
+    if (tail)
+        return trm_fail(err, TRM_FORMAT, "%zu bytes after the last tensor", tail);
+    return TRM_OK;
+}
+
+static trm_status parse_metadata(struct st_file *file, trm_error *err) {
+    json_t *metadata = json_object_get(file->header, METADATA_KEY);
+    if (!metadata)
+        return TRM_OK;
+    if (!json_is_object(metadata))
+        return trm_fail(err, TRM_FORMAT, METADATA_KEY " is not an object");
+    const char *key;
+    json_t *value;
+    json_object_foreach(metadata, key, value) {
+        if (!json_is_string(value))
+            return trm_fail(err, TRM_FORMAT, METADATA_KEY ": \"%.80s\" is not a string", key);
+    }
+    file->metadata = metadata;
+    return TRM_OK;
+}
+
+static trm_status parse_tensors(struct st_file *file, const uint8_t *data, trm_error *err) {
+    size_t entries = json_object_size(file->header);
+    size_t bytes = entries * sizeof *file->tensors; /* entries < HEADER_MAX: no overflow */
+    file->tensors = calloc(entries + 1, sizeof *file->tensors);
+    file->by_name = calloc(entries + 1, sizeof *file->by_name);
+    if (!file->tensors || !file->by_name)
+        return trm_fail_memory(err, bytes);
+
+    const char *name;
+    json_t *info;
+    json_object_foreach(file->header, name, info) {
+        if (!strcmp(name, METADATA_KEY))
+            continue;
+        struct st_tensor *tensor = &file->tensors[file->count];
+        trm_status status = parse_tensor(name, info, data, file->size - (size_t)(data - file->map), tensor, err);
+        if (status)
+            return status;
+        file->count++;
+    }
+
+    qsort(file->tensors, file->count, sizeof *file->tensors, compare_position);
+    for (size_t i = 0; i < file->count; i++)
+        file->by_name[i] = &file->tensors[i];
+    qsort(file->by_name, file->count, sizeof *file->by_name, compare_name);
+    return check_coverage(file, data, err);
+}
+
+static trm_status parse_file(struct st_file *file, trm_error *err) {
+    uint64_t length = 0;
+    for (int i = 0; i < PREFIX_SIZE; i++)
+        length |= (uint64_t)file->map[i] << (8 * i);
+    if (length > HEADER_MAX || length > file->size - PREFIX_SIZE)
+        return trm_fail(err, TRM_FORMAT, "a header of %llu bytes is too long%s", (unsigned long long)length,
+                        length > HEADER_MAX ? "" : ": the file is cut short");
+
+    json_error_t json_error;
+    file->header = json_loadb((const char *)file->map + PREFIX_SIZE, length, JSON_REJECT_DUPLICATES, &json_error);
+    if (!file->header)
+        return trm_fail(err, TRM_FORMAT, "header is not JSON: %s", json_error.text);
+    if (!json_is_object(file->header))
+        return trm_fail(err, TRM_FORMAT, "header is not a JSON object");
+
+    trm_status status = parse_metadata(file, err);
+    if (status)
+        return status;
+    return parse_tensors(file, file->map + PREFIX_SIZE + length, err);
+}
+
+static trm_status map_file(const char *path, struct st_file *file, trm_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return trm_fail(err, TRM_IO, "%s", strerror(errno));
+
+    trm_status status = TRM_OK;
+    struct stat info;
+    if (fstat(fd, &info)) {
+        status = trm_fail(err, TRM_IO, "%s", strerror(errno));
+    } else if (!S_ISREG(info.st_mode)) {
+        status = trm_fail(err, TRM_FORMAT, "not a regular file");
+    } else if (info.st_size < PREFIX_SIZE) {
+        status = trm_fail(err, TRM_FORMAT, "too short for a safetensors file");
+    } else {
+        void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) {
+            status = trm_fail(err, TRM_IO, "mmap: %s", strerror(errno));
+        } else {
+            file->map = map;
+            file->size = (size_t)info.st_size;
+        }
+    }
+    close(fd);
+    return status;
+}
+
+trm_status st_open(const char *path, st_file **out, trm_error *err) {
+    *out = NULL;
+    struct st_file *file = calloc(1, sizeof *file);
+    if (!file)
+        return trm_fail_memory(err, sizeof *file);
+
+    trm_error why;
+    trm_status status = map_file(path, file, &why);
+    if (!status)
+        status = parse_file(file, &why);
+    if (status) {
+        st_close(file);
+        return trm_fail(err, status, "%s: %s", path, why.text);
+    }
+    *out = file;
+    return TRM_OK;
+}
+
+void st_close(st_file *file) {
+    if (!file)
+        return;
+    free(file->by_name);
+    free(file->tensors);
+    json_decref(file->header);
+    if (file->map)
+        munmap((void *)file->map, file->size);
+    free(file);
+}
+
+const struct st_tensor *st_find(const st_file *file, const char *name) {
+    const struct st_tensor **found = bsearch(name, file->by_name, file->count, sizeof *file->by_name, compare_key);
+    return found ? *found : NULL;
+}
+
+const char *st_metadata(const st_file *file, const char *key) {
+    return json_string_value(json_object_get(file->metadata, key));
+}
+
+size_t st_count(const st_file *file) {
+    return file->count;
+}
+
+const struct st_tensor *st_at(const st_file *file, size_t index) {
+    return index < file->count ? &file->tensors[index] : NULL;
+}
+
+static float f32_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float f32_of_f16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    uint32_t exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    if (exponent == 0) /* zero and subnormals: fraction * 2^-24 */
+        return copysignf(ldexpf((float)fraction, -24), f32_of_bits(sign | 0x3f800000));
+    if (exponent == 31) /* infinity and NaN */
+        return f32_of_bits(sign | 0x7f800000 | fraction << 13);
+    return f32_of_bits(sign | (exponent + 127 - 15) << 23 | fraction << 13);
+}
+
+trm_status st_copy_f32(const struct st_tensor *tensor, float *out, trm_error *err) {
+    size_t count = tensor->count;
+    switch (tensor->dtype) {
+    case ST_F32:
+        if (count)
+            memcpy(out, tensor->data, count * sizeof *out);
+        return TRM_OK;
+    case ST_BF16:
+        for (size_t i = 0; i < count; i++)
+            out[i] = f32_of_bits((uint32_t)((const uint16_t *)tensor->data)[i] << 16);
+        return TRM_OK;
+    case ST_F16:
+        for (size_t i = 0; i < count; i++)
+            out[i] = f32_of_f16(((const uint16_t *)tensor->data)[i]);
+        return TRM_OK;
+    case ST_F64:
+        for (size_t i = 0; i < count; i++)
+            out[i] = (float)((const double *)tensor->data)[i];
+        return TRM_OK;
+    case ST_I32:
+    case ST_I64:
+    case ST_U8:
+        break;
+    }
+    return trm_fail(err, TRM_FORMAT, "tensor \"%.80s\": %s where floating-point values are expected", tensor->name,
+                    dtypes[tensor->dtype].name);
+}
+
+/* Writing. */
+
+struct st_writer {
+    json_t *metadata;
+    struct st_tensor *tensors; /* [count] in the order they were added; names are ours, data is not */
+    size_t count, capacity;
+};
+
+trm_status st_writer_create(st_writer **out, trm_error *err) {
+    *out = NULL;
+    struct st_writer *writer = calloc(1, sizeof *writer);
+    if (!writer)
+        return trm_fail_memory(err, sizeof *writer);
+    writer->metadata = json_object();
+    if (!writer->metadata) {
+        free(writer);
+        return trm_fail_memory(err, sizeof *writer);
+    }
+    *out = writer;
+    return TRM_OK;
+}
+
+void st_writer_destroy(st_writer *writer) {
+    if (!writer)
+        return;
+    for (size_t i = 0; i < writer->count; i++)
+        free((char *)writer->tensors[i].name);
+    free(writer->tensors);
+    json_decref(writer->metadata);
+    free(writer);
+}
+
+trm_status st_add_metadata(st_writer *writer, const char *key, const char *value, trm_error *err) {
+    if (json_object_set_new(writer->metadata, key, json_string(value)))
+        return trm_fail(err, TRM_INVALID, "metadata \"%.80s\" is not UTF-8, or memory ran out", key);
+    return TRM_OK;
+}
+
+trm_status st_add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                  const void *data, trm_error *err) {
+    if (!strcmp(name, METADATA_KEY))
+        return trm_fail(err, TRM_INVALID, "no tensor can be named " METADATA_KEY);
+    for (size_t i = 0; i < writer->count; i++)
+        if (!strcmp(writer->tensors[i].name, name))
+            return trm_fail(err, TRM_INVALID, "two tensors named \"%.80s\"", name);
+    if (rank < 0 || rank > ST_MAX_RANK)
+        return trm_fail(err, TRM_INVALID, "tensor \"%.80s\": rank %d", name, rank);
+
+    struct st_tensor tensor = {.dtype = dtype, .rank = rank, .data = data};
+    for (int i = 0; i < rank; i++)
+        tensor.shape[i] = shape[i];
+    size_t bytes;
+    if (!shape_size(rank, shape, dtype, &tensor.count, &bytes))
+        return trm_fail(err, TRM_INVALID, "tensor \"%.80s\": shape is too large", name);
+
+    if (writer->count == writer->capacity) {
+        size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
+        struct st_tensor *grown = reallocarray(writer->tensors, capacity, sizeof *grown);
+        if (!grown)
+            return trm_fail_memory(err, capacity * sizeof *grown);
+        writer->tensors = grown;
+        writer->capacity = capacity;
+    }
+    tensor.name = strdup(name);
+    if (!tensor.name)
+        return trm_fail_memory(err, strlen(name) + 1);
+    writer->tensors[writer->count++] = tensor;
+    return TRM_OK;
+}
+
+/* The header entry of a tensor whose data begins at `begin`; NULL when memory ran out. */
+static json_t *tensor_info(const struct st_tensor *tensor, size_t begin, size_t end) {
+    json_t *shape = json_array();
+    for (int i = 0; i < tensor->rank; i++)
+        if (json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]))) {
+            json_decref(shape);
+            return NULL;
+        }
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[tensor->dtype].name, "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)end);
+}
+
+/* The tensors in the order of their data: wide types first, so that each is aligned without holes,
+ * and as they were added within a type. order: [count]. */
+static void order_tensors(const struct st_writer *writer, const struct st_tensor **order) {
+    size_t n = 0;
+    for (size_t size = 8; size >= 1; size /= 2)
+        for (size_t i = 0; i < writer->count; i++)
+            if (st_dtype_size(writer->tensors[i].dtype) == size)
+                order[n++] = &writer->tensors[i];
+}
+
+/* Prefix and padded JSON of a file whose tensors lie in `order`. The caller frees *header. */
+static trm_status build_header(const struct st_writer *writer, const struct st_tensor **order, char **header,
+                               size_t *size, trm_error *err) {
+    trm_status status = TRM_OK;
+    char *text = NULL;
+    *header = NULL;
+    json_t *root = json_object();
+    if (!root)
+        return trm_fail_memory(err, HEADER_MAX);
+    if (json_object_size(writer->metadata) && json_object_set(root, METADATA_KEY, writer->metadata)) {
+        status = trm_fail_memory(err, HEADER_MAX);
+        goto cleanup;
+    }
+    size_t begin = 0;
+    for (size_t i = 0; i < writer->count; i++) {
+        size_t end;
+        if (__builtin_add_overflow(begin, order[i]->count * st_dtype_size(order[i]->dtype), &end)) {
+            status = trm_fail(err, TRM_INVALID, "the tensors are too large for one file");
+            goto cleanup;
+        }
+        if (json_object_set_new(root, order[i]->name, tensor_info(order[i], begin, end))) {
+            status =
+                trm_fail(err, TRM_INVALID, "tensor name \"%.80s\" is not UTF-8, or memory ran out", order[i]->name);
+            goto cleanup;
+        }
+        begin = end;
+    }
+
+    text = json_dumps(root, JSON_COMPACT);
+    if (!text) {
+        status = trm_fail_memory(err, HEADER_MAX);
+        goto cleanup;
+    }
+    size_t length = strlen(text), padded = (length + PREFIX_SIZE - 1) / PREFIX_SIZE * PREFIX_SIZE;
+    if (padded > HEADER_MAX) {
+        status = trm_fail(err, TRM_INVALID, "a header of %zu bytes is too long", padded);
+        goto cleanup;
+    }
+    *size = PREFIX_SIZE + padded;
+    *header = malloc(*size);
+    if (!*header) {
+        status = trm_fail_memory(err, *size);
+        goto cleanup;
+    }
+    uint64_t prefix = padded;
+    memcpy(*header, &prefix, PREFIX_SIZE);
+    memcpy(*header + PREFIX_SIZE, text, length);
+    memset(*header + PREFIX_SIZE + length, ' ', padded - length);
+
+cleanup:
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+/* False with errno set if not everything could be written. */
+static bool write_all(int fd, const void *data, size_t size) {
+    for (const char *p = data; size > 0;) {
+        ssize_t n = write(fd, p, size);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            p += n;
+            size -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+/* Makes a rename in the directory of `path` durable. False with errno set on failure. */
+static bool sync_directory(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    if (!directory)
+        return false;
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(directory);
+    if (fd < 0)
+        return false;
+    bool synced = !fsync(fd) || errno == EINVAL; /* EINVAL: a filesystem that cannot sync directories */
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return synced;
+}
+
+static bool write_content(int fd, const char *header, size_t header_size, const struct st_tensor **order,
+                          size_t count) {
+    if (!write_all(fd, header, header_size))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!write_all(fd, order[i]->data, order[i]->count * st_dtype_size(order[i]->dtype)))
+            return false;
+    return !fsync(fd);
+}
+
+trm_status st_write(st_writer *writer, const char *path, trm_error *err) {
+    trm_status status;
+    char *header = NULL, *temporary = NULL;
+    size_t header_size = 0;
+    int fd = -1;
+
+    const struct st_tensor **order = calloc(writer->count + 1, sizeof *order);
+    if (!order)
+        return trm_fail_memory(err, (writer->count + 1) * sizeof *order);
+    order_tensors(writer, order);
+    status = build_header(writer, order, &header, &header_size, err);
+    if (status)
+        goto cleanup;
+
+    /* The process id keeps two writers of one path apart, and lets a restarted one reuse a leftover. */
+    size_t room = strlen(path) + sizeof ".tmp-" + 3 * sizeof(long);
+    temporary = malloc(room);
+    if (!temporary) {
+        status = trm_fail_memory(err, room);
+        goto cleanup;
+    }
+    snprintf(temporary, room, "%s.tmp-%ld", path, (long)getpid());
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        status = trm_fail(err, TRM_IO, "%s: %s", temporary, strerror(errno));
+        goto cleanup;
+    }
+    bool written = write_content(fd, header, header_size, order, writer->count);
+    int saved = errno;
+    if (close(fd) && written) {
+        written = false;
+        saved = errno;
+    }
+    if (written && rename(temporary, path)) {
+        written = false;
+        saved = errno;
+    }
+    if (!written) {
+        unlink(temporary);
+        status = trm_fail(err, TRM_IO, "%s: %s", path, strerror(saved));
+        goto cleanup;
+    }
+    if (!sync_directory(path))
+        status = trm_fail(err, TRM_IO, "%s: written, but its directory could not be synced: %s", path, strerror(errno));
+
+cleanup:
+    free(temporary);
+    free(header);
+    free(order);
+    return status;
+}
