@@ -10,22 +10,26 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "engine/data/rng.h"
 #include "engine/status.h"
 
 struct data_set {
-    int seq_len;           /* cells of a puzzle */
-    int vocab_size;        /* tokens are 0 .. vocab_size - 1 */
-    int num_identifiers;   /* puzzle identifiers are 0 .. num_identifiers - 1; 1 for Sudoku */
-    int sudoku_size;       /* 4, 6 or 9 when every row is a Sudoku of that size, else 0 */
-    size_t count;          /* puzzles */
-    uint8_t *inputs;       /* [count, seq_len] tokens (vocab_size <= 256) */
-    uint8_t *labels;       /* [count, seq_len] tokens; 0 = ignored (the original's ignore_label_id) */
-    int32_t *identifiers;  /* [count] */
-    int32_t *ratings;      /* [count] difficulty, -1 unknown */
-    uint16_t *sources;     /* [count] index into source_names */
-    char **source_names;   /* [source_count], from the CSV's first column */
+    int seq_len;          /* cells of a puzzle */
+    int vocab_size;       /* tokens are 0 .. vocab_size - 1 */
+    int num_identifiers;  /* puzzle identifiers are 0 .. num_identifiers - 1; 1 for Sudoku */
+    int sudoku_size;      /* 4, 6 or 9 when every row is a Sudoku of that size, else 0 */
+    size_t count;         /* puzzles */
+    uint8_t *inputs;      /* [count, seq_len] tokens (vocab_size <= 256) */
+    uint8_t *labels;      /* [count, seq_len] tokens; 0 = ignored (the original's ignore_label_id) */
+    int32_t *identifiers; /* [count] */
+    int32_t *ratings;     /* [count] difficulty, -1 unknown */
+    uint16_t *sources;    /* [count] index into source_names */
+    char **source_names;  /* [source_count], from the CSV's first column */
     int source_count;
+    int32_t *groups;    /* [group_count + 1] first row of each group: a puzzle and its augmentations, */
+    size_t group_count; /* in consecutive rows; NULL and 0 when every row is its own group */
 };
 
 /* Loads at most `limit` puzzles (0: all) of a CSV file or a dataset directory. Every line is checked:
@@ -33,7 +37,35 @@ struct data_set {
 trm_status data_set_load(const char *path, size_t limit, struct data_set **set, trm_error *err);
 void data_set_destroy(struct data_set *set);
 
+/* A set of `count` zeroed rows (ratings -1, one identifier, no sources) for its maker to fill in. */
+trm_status data_set_create(int seq_len, int vocab_size, size_t count, struct data_set **set, trm_error *err);
+
+/* The same for Sudoku of `size`: seq_len size * size, vocab_size size + 2. */
+trm_status data_set_create_sudoku(int size, size_t count, struct data_set **set, trm_error *err);
+
+/* The index of the source called `name` ([length] bytes, printable ASCII), added when it is new. TRM_FORMAT
+ * for a name that is not printable or when there are too many. */
+trm_status data_set_source(struct data_set *set, const char *name, size_t length, uint16_t *index, trm_error *err);
+
+/* A new set with each Sudoku of `set` followed by `copies` random symmetric images of it, one group
+ * each. TRM_INVALID when `set` is not of Sudoku. */
+trm_status data_set_augment(const struct data_set *set, int copies, struct data_rng *rng, struct data_set **augmented,
+                            trm_error *err);
+
 /* Writes the original layout under `dir` (created; files replaced atomically). */
 trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err);
+
+/* Writes a set of Sudoku as CSV: to an open stream (whose errors are the caller's to check), or to a
+ * file that is replaced atomically. TRM_INVALID when `set` is not of Sudoku. */
+trm_status data_set_print_csv(const struct data_set *set, FILE *stream, trm_error *err);
+trm_status data_set_save_csv(const struct data_set *set, const char *path, trm_error *err);
+
+/* The two readers behind data_set_load(). */
+trm_status data_set_load_csv(const char *path, size_t limit, struct data_set **set, trm_error *err);
+trm_status data_set_load_dir(const char *path, size_t limit, struct data_set **set, trm_error *err);
+
+/* Between a row of tokens and a Sudoku grid, [cells] each: token = value + 1. */
+void data_sudoku_tokens(int cells, const uint8_t *grid, uint8_t *tokens);
+void data_sudoku_grid(int cells, const uint8_t *tokens, uint8_t *grid);
 
 #endif

@@ -11,8 +11,8 @@ struct data_rng {
 
 void data_rng_seed(struct data_rng *rng, uint64_t seed);
 uint64_t data_rng_next(struct data_rng *rng);
-int data_rng_below(struct data_rng *rng, int limit);  /* uniform in 0 .. limit - 1, unbiased; limit >= 1 */
-double data_rng_uniform(struct data_rng *rng);        /* uniform in [0, 1) */
-double data_rng_normal(struct data_rng *rng);         /* standard normal; keeps no hidden state between calls */
+int data_rng_below(struct data_rng *rng, int limit); /* uniform in 0 .. limit - 1, unbiased; limit >= 1 */
+double data_rng_uniform(struct data_rng *rng);       /* uniform in [0, 1) */
+double data_rng_normal(struct data_rng *rng);        /* standard normal; keeps no hidden state between calls */
 
 #endif

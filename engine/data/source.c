@@ -1,0 +1,103 @@
+/* source.c - draws training rows from a weighted mixture of data sets. Nothing here changes after
+ * data_source_create(); the caller's thread owns the rng and the row it fills. */
+#include "engine/data/source.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/data/sudoku.h"
+
+struct data_source {
+    bool augment;
+    int count;
+    double total;                    /* of all weights */
+    struct data_source_part parts[]; /* [count] */
+};
+
+trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
+                              trm_error *err) {
+    *source = NULL;
+    if (count < 1)
+        return trm_fail(err, TRM_INVALID, "a source needs at least one data set");
+    const struct data_set *first = parts[0].set;
+    double total = 0;
+    for (int i = 0; i < count; i++) {
+        const struct data_set *set = parts[i].set;
+        if (set->seq_len != first->seq_len || set->vocab_size != first->vocab_size)
+            return trm_fail(err, TRM_INVALID, "data set %d has %d cells of %d tokens, the first has %d of %d", i + 1,
+                            set->seq_len, set->vocab_size, first->seq_len, first->vocab_size);
+        if (set->count < 1 || set->count > INT32_MAX)
+            return trm_fail(err, TRM_INVALID, "data set %d has %zu puzzles", i + 1, set->count);
+        if (!(parts[i].weight > 0) || !isfinite(parts[i].weight))
+            return trm_fail(err, TRM_INVALID, "the weight of data set %d is not positive", i + 1);
+        total += parts[i].weight;
+    }
+    if (!isfinite(total))
+        return trm_fail(err, TRM_INVALID, "the weights are too large");
+
+    const size_t size = sizeof(data_source) + (size_t)count * sizeof *parts;
+    data_source *made = malloc(size);
+    if (!made)
+        return trm_fail_memory(err, size);
+    made->augment = augment;
+    made->count = count;
+    made->total = total;
+    memcpy(made->parts, parts, (size_t)count * sizeof *parts);
+    *source = made;
+    return TRM_OK;
+}
+
+void data_source_destroy(data_source *source) {
+    free(source);
+}
+
+int data_source_seq_len(const data_source *source) {
+    return source->parts[0].set->seq_len;
+}
+
+int data_source_vocab_size(const data_source *source) {
+    return source->parts[0].set->vocab_size;
+}
+
+int data_source_identifiers(const data_source *source) {
+    int most = 0;
+    for (int i = 0; i < source->count; i++) {
+        if (source->parts[i].set->num_identifiers > most)
+            most = source->parts[i].set->num_identifiers;
+    }
+    return most;
+}
+
+static int draw_part(const data_source *source, struct data_rng *rng) {
+    double left = data_rng_uniform(rng) * source->total;
+    int part = 0;
+    while (part < source->count - 1 && left >= source->parts[part].weight)
+        left -= source->parts[part++].weight;
+    return part;
+}
+
+/* A random symmetric image of one Sudoku, in tokens. */
+static void draw_image(const struct data_set *set, struct data_rng *rng, size_t row, uint8_t *inputs, uint8_t *labels) {
+    uint8_t grid[2][SUDOKU_MAX_CELLS], image[2][SUDOKU_MAX_CELLS]; /* puzzle, answer */
+    data_sudoku_grid(set->seq_len, set->inputs + row * (size_t)set->seq_len, grid[0]);
+    data_sudoku_grid(set->seq_len, set->labels + row * (size_t)set->seq_len, grid[1]);
+    data_sudoku_shuffle(set->sudoku_size, rng, grid[0], grid[1], image[0], image[1]);
+    data_sudoku_tokens(set->seq_len, image[0], inputs);
+    data_sudoku_tokens(set->seq_len, image[1], labels);
+}
+
+void data_source_next(const data_source *source, struct data_rng *rng, uint8_t *inputs, uint8_t *labels,
+                      int32_t *identifier, int *set_index, size_t *row) {
+    *set_index = draw_part(source, rng);
+    const struct data_set *set = source->parts[*set_index].set;
+    *row = (size_t)data_rng_below(rng, (int)set->count);
+    *identifier = set->identifiers[*row];
+    if (source->augment && set->sudoku_size) {
+        draw_image(set, rng, *row, inputs, labels);
+    } else {
+        const size_t cells = (size_t)set->seq_len;
+        memcpy(inputs, set->inputs + *row * cells, cells);
+        memcpy(labels, set->labels + *row * cells, cells);
+    }
+}

@@ -1,0 +1,35 @@
+/* source.h - where training rows come from: several data sets mixed by weight, drawn at random.
+ *
+ * A source keeps no state between draws: all chance comes from the caller's rng, so saving the rng
+ * saves the place in the stream. Immutable once made: any number of threads, an rng each. */
+#ifndef TRM_ENGINE_DATA_SOURCE_H
+#define TRM_ENGINE_DATA_SOURCE_H
+
+#include <stdbool.h>
+
+#include "engine/data/dataset.h"
+#include "engine/data/rng.h"
+
+typedef struct data_source data_source;
+
+struct data_source_part {
+    const struct data_set *set; /* borrowed: must outlive the source */
+    double weight;              /* > 0, relative to the other parts */
+};
+
+/* A source of `count` parts. With `augment`, each Sudoku drawn is replaced by a random symmetric image.
+ * TRM_INVALID unless the sets agree in seq_len and vocab_size and the weights are positive numbers. */
+trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
+                              trm_error *err);
+void data_source_destroy(data_source *source); /* NULL is fine */
+
+int data_source_seq_len(const data_source *source);
+int data_source_vocab_size(const data_source *source);
+int data_source_identifiers(const data_source *source); /* the most of any part */
+
+/* Draws a part by weight, then one of its rows uniformly. Fills inputs and labels ([seq_len] tokens each,
+ * labels 0 = ignored) and the row's puzzle identifier; says which row of which part it was. */
+void data_source_next(const data_source *source, struct data_rng *rng, uint8_t *inputs, uint8_t *labels,
+                      int32_t *identifier, int *set_index, size_t *row);
+
+#endif

@@ -1,0 +1,93 @@
+/* sudoku.c - the rules of Sudoku and its symmetries. Pure functions; any thread. */
+#include "engine/data/sudoku.h"
+
+int data_sudoku_box_rows(int size) {
+    return size == 9 ? 3 : size == 4 || size == 6 ? 2 : 0;
+}
+
+int data_sudoku_box_cols(int size) {
+    return size == 9 || size == 6 ? 3 : size == 4 ? 2 : 0;
+}
+
+int data_sudoku_size_of(int cells) {
+    return cells == 81 ? 9 : cells == 36 ? 6 : cells == 16 ? 4 : 0;
+}
+
+/* The box of a cell, counted row by row. */
+static int box_of(int size, int row, int col) {
+    const int box_rows = data_sudoku_box_rows(size);
+    return row / box_rows * box_rows + col / data_sudoku_box_cols(size);
+}
+
+bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b) {
+    /* [unit kind: row, column, box][unit][digit]: the cell that has it, plus one */
+    uint8_t seen[3][SUDOKU_MAX_SIZE][SUDOKU_MAX_SIZE + 1] = {0};
+    for (int cell = 0; cell < size * size; cell++) {
+        const int digit = puzzle[cell];
+        if (digit == 0)
+            continue;
+        const int row = cell / size, col = cell % size;
+        const int unit[3] = {row, col, box_of(size, row, col)};
+        for (int kind = 0; kind < 3; kind++) {
+            uint8_t *place = &seen[kind][unit[kind]][digit];
+            if (*place) {
+                *a = *place - 1;
+                *b = cell;
+                return false;
+            }
+            *place = (uint8_t)(cell + 1);
+        }
+    }
+    return true;
+}
+
+bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer) {
+    for (int cell = 0; cell < size * size; cell++) {
+        if (answer[cell] < 1 || answer[cell] > size || (puzzle[cell] && puzzle[cell] != answer[cell]))
+            return false;
+    }
+    int a, b;
+    return data_sudoku_consistent(size, answer, &a, &b);
+}
+
+/* Fills `order` with a random permutation of 0 .. count - 1. */
+static void permute(struct data_rng *rng, int count, int *order) {
+    for (int i = 0; i < count; i++) {
+        const int j = data_rng_below(rng, i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+}
+
+/* A random order of `size` lines that keeps lines of one group of `group` lines together. */
+static void permute_lines(struct data_rng *rng, int size, int group, int *lines) {
+    int groups[SUDOKU_MAX_SIZE], members[SUDOKU_MAX_SIZE];
+    permute(rng, size / group, groups);
+    for (int g = 0; g < size / group; g++) {
+        permute(rng, group, members);
+        for (int i = 0; i < group; i++)
+            lines[g * group + i] = groups[g] * group + members[i];
+    }
+}
+
+void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, const uint8_t *solution,
+                         uint8_t *puzzle_out, uint8_t *solution_out) {
+    const int box_rows = data_sudoku_box_rows(size), box_cols = data_sudoku_box_cols(size);
+    int rows[SUDOKU_MAX_SIZE], cols[SUDOKU_MAX_SIZE], order[SUDOKU_MAX_SIZE];
+    uint8_t digit[SUDOKU_MAX_SIZE + 1] = {0}; /* new digit of an old one; blank stays blank */
+
+    permute_lines(rng, size, box_rows, rows);
+    permute_lines(rng, size, box_cols, cols);
+    permute(rng, size, order);
+    for (int d = 0; d < size; d++)
+        digit[d + 1] = (uint8_t)(order[d] + 1);
+    const bool transpose = box_rows == box_cols && data_rng_below(rng, 2);
+
+    for (int r = 0; r < size; r++) {
+        for (int c = 0; c < size; c++) {
+            const int from = transpose ? cols[c] * size + rows[r] : rows[r] * size + cols[c];
+            puzzle_out[r * size + c] = digit[puzzle[from]];
+            solution_out[r * size + c] = digit[solution[from]];
+        }
+    }
+}
