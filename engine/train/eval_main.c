@@ -60,72 +60,57 @@ static bool parse_number(const char *text, long low, long high, long *value) {
 
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
 static int parse_arguments(int argc, char **argv, struct settings *settings) {
-    enum {
-        MODEL = 256,
-        DATA,
-        LIMIT,
-        HALT,
-        NO_HALT,
-        VERIFY,
-        MAX_STEPS,
-        MIN_STEPS,
-        BACKEND,
-        THREADS,
-        JSON,
-        HELP,
-        VERSION
-    };
     static const struct option options[] = {
-        {"model", required_argument, NULL, MODEL},
-        {"data", required_argument, NULL, DATA},
-        {"limit", required_argument, NULL, LIMIT},
-        {"halt", no_argument, NULL, HALT},
-        {"no-halt", no_argument, NULL, NO_HALT},
-        {"verify", no_argument, NULL, VERIFY},
-        {"max-steps", required_argument, NULL, MAX_STEPS},
-        {"min-steps", required_argument, NULL, MIN_STEPS},
-        {"backend", required_argument, NULL, BACKEND},
-        {"threads", required_argument, NULL, THREADS},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
+        {"model", required_argument, NULL, 'm'},
+        {"data", required_argument, NULL, 'd'},
+        {"limit", required_argument, NULL, 'l'},
+        {"halt", no_argument, NULL, 'H'},
+        {"no-halt", no_argument, NULL, 'N'},
+        {"verify", no_argument, NULL, 'V'},
+        {"max-steps", required_argument, NULL, 'M'},
+        {"min-steps", required_argument, NULL, 'n'},
+        {"backend", required_argument, NULL, 'k'},
+        {"threads", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
         {0},
     };
     long number;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case MODEL:
+        case 'm':
             settings->model = optarg;
             break;
-        case DATA:
+        case 'd':
             settings->data = optarg;
             break;
-        case LIMIT:
+        case 'l':
             if (!parse_number(optarg, 1, LONG_MAX, &number))
                 return usage_error("--limit wants a number from 1, not ", optarg);
             settings->limit = (size_t)number;
             break;
-        case HALT:
+        case 'H':
             settings->options.halt = true;
             break;
-        case NO_HALT:
+        case 'N':
             settings->options.halt = false;
             break;
-        case VERIFY:
+        case 'V':
             settings->options.verify = true;
             break;
-        case MAX_STEPS:
+        case 'M':
             if (!parse_number(optarg, 1, 10000, &number))
                 return usage_error("--max-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.max_steps = (int)number;
             break;
-        case MIN_STEPS:
+        case 'n':
             if (!parse_number(optarg, 1, 10000, &number))
                 return usage_error("--min-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.min_steps = (int)number;
             break;
-        case BACKEND:
+        case 'k':
             if (strcmp(optarg, "onednn") == 0)
                 settings->backend = TRM_BACKEND_ONEDNN;
             else if (strcmp(optarg, "reference") == 0)
@@ -133,18 +118,18 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             else
                 return usage_error("--backend is onednn or reference, not ", optarg);
             break;
-        case THREADS:
+        case 't':
             if (!parse_number(optarg, 1, 1024, &number))
                 return usage_error("--threads wants a number from 1 to 1024, not ", optarg);
             settings->options.threads = (int)number;
             break;
-        case JSON:
+        case 'j':
             settings->json = true;
             break;
-        case HELP:
+        case 'h':
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
-        case VERSION:
+        case 'v':
             puts("trm-eval " TRM_VERSION);
             return EXIT_SUCCESS;
         default: /* getopt_long has said what is wrong */
