@@ -46,6 +46,7 @@ __attribute__((target("avx2,fma"))) static float run_avx2(void) {
     for (int i = 0; i < CHAINS; i++)
         x[i] = _mm256_set1_ps((float)i);
     for (int round = 0; round < ROUNDS; round++)
+#pragma GCC unroll 16 /* or the chains live in memory */
         for (int i = 0; i < CHAINS; i++)
             x[i] = _mm256_fmadd_ps(x[i], a, b);
     for (int i = 0; i < CHAINS; i++)
@@ -59,6 +60,7 @@ __attribute__((target("avx512f"))) static float run_avx512(void) {
     for (int i = 0; i < CHAINS; i++)
         x[i] = _mm512_set1_ps((float)i);
     for (int round = 0; round < ROUNDS; round++)
+#pragma GCC unroll 16 /* or the chains live in memory */
         for (int i = 0; i < CHAINS; i++)
             x[i] = _mm512_fmadd_ps(x[i], a, b);
     for (int i = 0; i < CHAINS; i++)
