@@ -1,0 +1,128 @@
+/* answer.c - the one writer of answers and steps, so that a streamed answer and a plain one cannot
+ * differ. No state. */
+#define _GNU_SOURCE /* strcasestr */
+#include "proto/answer.h"
+
+#include <string.h>
+
+enum proto_framing proto_framing_of(const char *accept) {
+    if (accept && strcasestr(accept, "text/event-stream")) {
+        return PROTO_SSE;
+    }
+    if (accept && strcasestr(accept, "application/x-ndjson")) {
+        return PROTO_NDJSON;
+    }
+    return PROTO_JSON;
+}
+
+const char *proto_framing_type(enum proto_framing framing) {
+    return framing == PROTO_SSE      ? "text/event-stream"
+           : framing == PROTO_NDJSON ? "application/x-ndjson"
+                                     : "application/json";
+}
+
+/* "answer" to "q_halt": the members that every form of an answer has, and timing_ms still open. */
+static void write_members(struct proto_text *text, const struct proto_answer *answer) {
+    proto_text_add_literal(text, "\"answer\":");
+    proto_grid_write(answer->form, answer->answer, text);
+    if (answer->form->sudoku_size) {
+        bool valid = proto_grid_valid(answer->form, answer->puzzle, answer->answer);
+        proto_text_addf(text, ",\"valid\":%s", valid ? "true" : "false");
+    }
+    proto_text_addf(text, ",\"steps\":%d,\"halted_by\":\"%s\",\"confidence\":", answer->steps, answer->halted_by);
+    proto_text_add_float(text, answer->confidence);
+    proto_text_add_literal(text, ",\"q_halt\":[");
+    for (int i = 0; i < answer->steps; i++) {
+        if (i) {
+            proto_text_add(text, ",", 1);
+        }
+        proto_text_add_float(text, answer->q_halt[i]);
+    }
+    proto_text_addf(text, "],\"timing_ms\":{\"queue\":%.3f,\"compute\":%.3f", answer->queue_ms, answer->compute_ms);
+}
+
+static void write_identity(struct proto_text *text, const char *id, const char *model) {
+    proto_text_add_literal(text, "\"id\":");
+    proto_text_add_string(text, id);
+    proto_text_add_literal(text, ",\"model\":");
+    proto_text_add_string(text, model);
+    proto_text_add(text, ",", 1);
+}
+
+static void write_whole(struct proto_text *text, const char *id, const char *model, const struct proto_answer *answer,
+                        double total_ms) {
+    write_identity(text, id, model);
+    write_members(text, answer);
+    proto_text_addf(text, ",\"total\":%.3f}", total_ms);
+}
+
+void proto_write_answer(struct proto_text *text, const char *id, const char *model, const struct proto_answer *answer,
+                        double total_ms) {
+    proto_text_add(text, "{", 1);
+    write_whole(text, id, model, answer, total_ms);
+    proto_text_add(text, "}\n", 2);
+}
+
+void proto_write_answers_open(struct proto_text *text, const char *id, const char *model) {
+    proto_text_add(text, "{", 1);
+    write_identity(text, id, model);
+    proto_text_add_literal(text, "\"answers\":[");
+}
+
+void proto_write_answers_item(struct proto_text *text, int index, const struct proto_answer *answer) {
+    proto_text_add_literal(text, index ? ",{" : "{");
+    write_members(text, answer);
+    proto_text_add(text, "}}", 2);
+}
+
+void proto_write_answers_close(struct proto_text *text, double total_ms) {
+    proto_text_addf(text, "],\"timing_ms\":{\"total\":%.3f}}\n", total_ms);
+}
+
+/* Everything of a message before its own members. */
+static void begin(struct proto_text *text, enum proto_framing framing, const char *type, int index) {
+    if (framing == PROTO_SSE) {
+        proto_text_addf(text, "event: %s\ndata: {", type);
+    } else {
+        proto_text_addf(text, "{\"type\":\"%s\",", type);
+    }
+    if (index >= 0) {
+        proto_text_addf(text, "\"index\":%d,", index);
+    }
+}
+
+static void end(struct proto_text *text, enum proto_framing framing) {
+    proto_text_add_literal(text, framing == PROTO_SSE ? "}\n\n" : "}\n");
+}
+
+void proto_stream_step(struct proto_text *text, enum proto_framing framing, const struct proto_step *step) {
+    begin(text, framing, "step", step->index);
+    proto_text_addf(text, "\"step\":%d,\"answer\":", step->step);
+    proto_grid_write(step->form, step->answer, text);
+    proto_text_add_literal(text, ",\"q_halt\":");
+    proto_text_add_float(text, step->q_halt);
+    proto_text_add_literal(text, ",\"confidence\":");
+    proto_text_add_float(text, step->confidence);
+    proto_text_add_literal(text, ",\"changed\":");
+    proto_grid_write_changes(step->form, step->before, step->answer, text);
+    end(text, framing);
+}
+
+void proto_stream_answer(struct proto_text *text, enum proto_framing framing, int index, const char *id,
+                         const char *model, const struct proto_answer *answer, double total_ms) {
+    begin(text, framing, "answer", index);
+    write_whole(text, id, model, answer, total_ms);
+    end(text, framing);
+}
+
+void proto_stream_problem(struct proto_text *text, enum proto_framing framing, int index,
+                          const struct proto_problem *problem) {
+    begin(text, framing, "error", index);
+    proto_text_add_literal(text, "\"problem\":");
+    proto_problem_write(problem, text);
+    end(text, framing);
+}
+
+void proto_stream_ping(struct proto_text *text) {
+    proto_text_add_literal(text, ": ping\n\n");
+}

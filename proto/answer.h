@@ -1,0 +1,61 @@
+/* answer.h - what /solve sends: answers, supervision steps, and their framing in a stream.
+ *
+ * Three framings: plain JSON (one object), server-sent events (`event: step`, data, empty line) and
+ * NDJSON (one object a line, with a "type" member). Pure writers into a text: any thread. */
+#ifndef TRM_PROTO_ANSWER_H
+#define TRM_PROTO_ANSWER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/grid.h"
+#include "proto/problem.h"
+#include "proto/text.h"
+
+enum proto_framing { PROTO_JSON, PROTO_SSE, PROTO_NDJSON };
+
+/* What the Accept header asks for; NULL is plain JSON. */
+enum proto_framing proto_framing_of(const char *accept);
+const char *proto_framing_type(enum proto_framing framing); /* the Content-Type */
+
+/* One solved puzzle. */
+struct proto_answer {
+    const struct proto_form *form;
+    const int32_t *puzzle; /* [side * side] tokens, to check the answer against */
+    const int32_t *answer; /* [side * side] tokens */
+    int steps;
+    const char *halted_by;
+    float confidence;
+    const float *q_halt;         /* [steps] */
+    double queue_ms, compute_ms; /* waiting for a slot, from then to the last step */
+};
+
+/* One supervision step of one puzzle. */
+struct proto_step {
+    const struct proto_form *form;
+    int index;             /* of the puzzle in "grids", -1 for "grid" */
+    int step;              /* from 1 */
+    const int32_t *before; /* [side * side] what was sent last: the previous step or the puzzle */
+    const int32_t *answer; /* [side * side] tokens */
+    float q_halt, confidence;
+};
+
+/* The answer to "grid": {"id","model","answer",...,"timing_ms":{"queue","compute","total"}}. */
+void proto_write_answer(struct proto_text *text, const char *id, const char *model, const struct proto_answer *answer,
+                        double total_ms);
+
+/* The answer to "grids", in three parts: open, every answer in turn, close. */
+void proto_write_answers_open(struct proto_text *text, const char *id, const char *model);
+void proto_write_answers_item(struct proto_text *text, int index, const struct proto_answer *answer);
+void proto_write_answers_close(struct proto_text *text, double total_ms);
+
+/* Messages of a stream; `framing` is PROTO_SSE or PROTO_NDJSON. The event of a puzzle's answer has the
+ * members of proto_write_answer(), and "index" when it is not negative. */
+void proto_stream_step(struct proto_text *text, enum proto_framing framing, const struct proto_step *step);
+void proto_stream_answer(struct proto_text *text, enum proto_framing framing, int index, const char *id,
+                         const char *model, const struct proto_answer *answer, double total_ms);
+void proto_stream_problem(struct proto_text *text, enum proto_framing framing, int index,
+                          const struct proto_problem *problem);
+void proto_stream_ping(struct proto_text *text); /* a comment: server-sent events only */
+
+#endif

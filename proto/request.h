@@ -1,0 +1,58 @@
+/* request.h - the body of POST /solve, checked member by member.
+ *
+ *     {"model": "sudoku", "grid": ... | "grids": [...],
+ *      "options": {"max_steps","min_steps","halt_threshold","no_halt","deadline_ms","verify"}}
+ *
+ * Reading has two halves because the shape of a grid depends on the model: proto_request_read()
+ * checks everything else, the caller finds the model, proto_request_tokens() reads the grids.
+ * Members that we don't know are refused by name: a misspelt option must not be ignored.
+ * A request belongs to one thread. */
+#ifndef TRM_PROTO_REQUEST_H
+#define TRM_PROTO_REQUEST_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/grid.h"
+#include "proto/problem.h"
+
+/* What a server allows one request to ask for. */
+struct proto_limits {
+    int max_steps; /* supervision steps of one puzzle */
+    int max_grids; /* puzzles */
+};
+
+/* Options as given; 0 and false where absent. */
+struct proto_options {
+    int max_steps, min_steps;
+    float halt_threshold;
+    bool no_halt;
+    int deadline_ms; /* from the arrival of the body */
+    bool verify, has_verify;
+};
+
+struct proto_request {
+    json_t *root;       /* owned; everything below borrows from it */
+    const char *model;  /* NULL if absent */
+    const json_t *grid; /* the only grid, or the array of them */
+    bool many;          /* "grids" was given */
+    int count;          /* puzzles, >= 1 */
+    struct proto_options options;
+};
+
+/* Parses `body` ([length] bytes). False with *problem filled in, and nothing to release. */
+bool proto_request_read(const char *body, size_t length, const struct proto_limits *limits,
+                        struct proto_request *request, struct proto_problem *problem);
+
+/* Cells of the first grid as far as one can tell, to choose a model by. */
+size_t proto_request_cells(const struct proto_request *request);
+
+/* Reads puzzle `index` into tokens ([side * side] of `form`). */
+bool proto_request_tokens(const struct proto_request *request, int index, const struct proto_form *form,
+                          int32_t *tokens, struct proto_problem *problem);
+
+void proto_request_release(struct proto_request *request);
+
+#endif
