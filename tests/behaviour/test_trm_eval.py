@@ -1,0 +1,219 @@
+"""trm-eval and trm-bench as programs: what they print, how they refuse, that their numbers agree.
+
+Runs on the parity golden of a Sudoku-sized model (random weights, 4 supervision steps) and on the
+bundled checkpoint, each where it is there. Puzzles: the test collection beside the checkout.
+"""
+
+import glob
+import json
+import os
+import subprocess
+
+import pytest
+
+BUILD = os.environ.get("TRM_BUILD", "build")
+EVAL = os.path.join(BUILD, "trm-eval")
+BENCH = os.path.join(BUILD, "trm-bench")
+SHARED = "../shared"
+PUZZLES = SHARED + "/data/sudoku/test.csv"
+GOLDEN = SHARED + "/golden/infer_trm_mlp.safetensors"
+
+
+def bundled_models():
+    return sorted(glob.glob("server/models/*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def puzzles():
+    if not os.path.exists(PUZZLES):
+        pytest.skip("no %s beside this checkout" % PUZZLES)
+    return PUZZLES
+
+
+@pytest.fixture(scope="module", params=["golden", "bundled"])
+def model(request):
+    found = [GOLDEN] if request.param == "golden" and os.path.exists(GOLDEN) else []
+    if request.param == "bundled":
+        found = bundled_models()
+    if not found:
+        pytest.skip("no %s model" % request.param)
+    return found[0]
+
+
+def run(*arguments):
+    return subprocess.run(list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+
+
+def evaluate(model, data, *arguments):
+    done = run(EVAL, "--model", model, "--data", data, "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_the_numbers_agree_with_each_other(model, puzzles):
+    result = evaluate(model, puzzles, "--limit", "48")
+    assert result["model"] == model and result["data"] == puzzles
+    assert result["puzzles"] == 48
+    assert 0 <= result["exact_accuracy"] <= result["cell_accuracy"] <= 1
+    assert 1 <= result["mean_steps"] <= len(result["accuracy_by_step"])
+    assert result["seconds"] > 0
+    # A halted puzzle keeps its answer: the last step knows every final answer.
+    assert result["accuracy_by_step"][-1] == result["exact_accuracy"]
+    if result["halted_fraction"] == 0:
+        assert result["halt_precision"] is None
+    else:
+        assert 0 <= result["halt_precision"] <= 1
+        assert result["halted_fraction"] * result["halt_precision"] <= result["exact_accuracy"] + 1e-6
+    for groups in (result["by_source"], result["by_difficulty"]):
+        known = [group for group in groups.values() if group["puzzles"] > 0]
+        assert sum(group["puzzles"] for group in known) == 48
+        for key in ("exact_accuracy", "mean_steps"):
+            mean = sum(group[key] * group["puzzles"] for group in known) / 48
+            assert mean == pytest.approx(result[key], abs=1e-6)
+    assert set(result["by_difficulty"]) == {"0", "1-3", "4+"}
+
+
+def test_without_halting_every_puzzle_runs_all_steps(model, puzzles):
+    result = evaluate(model, puzzles, "--limit", "20", "--no-halt", "--max-steps", "5")
+    assert result["mean_steps"] == 5
+    assert len(result["accuracy_by_step"]) == 5
+    assert result["accuracy_by_step"][-1] == result["exact_accuracy"]
+    assert result["halted_fraction"] == 0
+
+
+def test_a_longer_run_begins_like_a_shorter_one(model, puzzles):
+    short = evaluate(model, puzzles, "--limit", "20", "--no-halt", "--max-steps", "3")
+    long = evaluate(model, puzzles, "--limit", "20", "--no-halt", "--max-steps", "6")
+    assert long["accuracy_by_step"][:3] == short["accuracy_by_step"]
+
+
+def test_no_puzzle_halts_before_the_minimum(model, puzzles):
+    result = evaluate(model, puzzles, "--limit", "20", "--min-steps", "4", "--max-steps", "4")
+    assert result["mean_steps"] == 4
+
+
+def test_verified_halts_are_always_right(model, puzzles):
+    result = evaluate(model, puzzles, "--limit", "32", "--verify")
+    # The puzzles have one solution: what the verifier accepts is exact, and exact answers halt.
+    assert result["halted_fraction"] == pytest.approx(result["exact_accuracy"])
+    assert result["halt_precision"] in (None, 1)
+
+
+def test_the_result_does_not_depend_on_the_threads(model, puzzles):
+    one = evaluate(model, puzzles, "--limit", "48", "--threads", "1")
+    two = evaluate(model, puzzles, "--limit", "48", "--threads", "2")
+    del one["seconds"], two["seconds"]
+    assert one == two
+
+
+def test_both_backends_agree(puzzles):
+    if not os.path.exists(GOLDEN):
+        pytest.skip("no %s beside this checkout" % GOLDEN)
+    fast = evaluate(GOLDEN, puzzles, "--limit", "4", "--backend", "onednn", "--no-halt", "--max-steps", "2")
+    slow = evaluate(GOLDEN, puzzles, "--limit", "4", "--backend", "reference", "--no-halt", "--max-steps", "2")
+    assert fast["cell_accuracy"] == pytest.approx(slow["cell_accuracy"], abs=0.01)
+
+
+def test_the_bundled_model_solves_sudokus(puzzles):
+    """Far above what guessing reaches; what it was measured at stands in its metadata."""
+    if not bundled_models():
+        pytest.skip("no bundled model yet")
+    result = evaluate(bundled_models()[0], puzzles, "--limit", "200")
+    assert result["exact_accuracy"] > 0.2
+    assert result["halted_fraction"] > 0
+    assert result["halt_precision"] > 0.8
+
+
+def test_the_table_shows_what_json_shows(model, puzzles):
+    table = run(EVAL, "--model", model, "--data", puzzles, "--limit", "20")
+    assert table.returncode == 0 and table.stderr == ""
+    result = evaluate(model, puzzles, "--limit", "20")
+    line = next(line for line in table.stdout.splitlines() if line.startswith("all "))
+    assert line.split() == ["all", "20", "%.2f" % (100 * result["exact_accuracy"]), "%",
+                            "%.2f" % result["mean_steps"]]
+
+
+def test_puzzles_of_another_size_are_refused(model, tmp_path):
+    small = tmp_path / "small.csv"
+    small.write_text("source,question,answer,rating\nhand,1234341221434.21,1234341221434321,0\n")
+    done = run(EVAL, "--model", model, "--data", str(small))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "16 cells" in done.stderr and "81" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\xff" * 64, b"\x08" + b"\0" * 7 + b"{\"a\":1} "])
+def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(content)
+    for program in ([EVAL, "--data", "nothing.csv"], [BENCH]):
+        done = run(*program, "--model", str(bad))
+        assert done.returncode == 1
+        assert done.stdout == "" and "bad.safetensors" in done.stderr
+
+
+def test_missing_files_are_named(model):
+    done = run(EVAL, "--model", model, "--data", "/nonexistent/puzzles.csv")
+    assert done.returncode == 1 and "/nonexistent/puzzles.csv" in done.stderr
+    done = run(EVAL, "--model", "/nonexistent/model", "--data", "/nonexistent/puzzles.csv")
+    assert done.returncode == 1 and "/nonexistent/model" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    [],
+    ["--model", "m"],
+    ["--data", "d"],
+    ["--model", "m", "--data", "d", "extra"],
+    ["--model", "m", "--data", "d", "--unknown"],
+    ["--model", "m", "--data", "d", "--limit", "0"],
+    ["--model", "m", "--data", "d", "--limit", "5x"],
+    ["--model", "m", "--data", "d", "--limit", "99999999999999999999"],
+    ["--model", "m", "--data", "d", "--max-steps", "-1"],
+    ["--model", "m", "--data", "d", "--min-steps", ""],
+    ["--model", "m", "--data", "d", "--threads", "0"],
+    ["--model", "m", "--data", "d", "--backend", "gpu"],
+    ["--model", "m", "--data", "d", "--no-halt", "--verify"],
+])
+def test_a_wrong_command_line_of_trm_eval_exits_2(arguments):
+    done = run(EVAL, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == "" and "--help" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    [],
+    ["--model", "m", "extra"],
+    ["--model", "m", "--unknown"],
+    ["--model", "m", "--batch", "0"],
+    ["--model", "m", "--seconds", "many"],
+    ["--model", "m", "--threads", "1e3"],
+    ["--model", "m", "--backend", "gpu"],
+])
+def test_a_wrong_command_line_of_trm_bench_exits_2(arguments):
+    done = run(BENCH, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == "" and "--help" in done.stderr
+
+
+@pytest.mark.parametrize("program", [EVAL, BENCH])
+def test_help_and_version_exit_0(program):
+    shown = run(program, "--help")
+    assert shown.returncode == 0 and shown.stderr == "" and "--model" in shown.stdout
+    version = run(program, "--version")
+    assert version.returncode == 0 and version.stdout.startswith(os.path.basename(program) + " ")
+
+
+def test_the_numbers_of_trm_bench_agree_with_each_other(model):
+    done = run(BENCH, "--model", model, "--batch", "4", "--threads", "2", "--seconds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["batch"] == 4 and result["threads"] == 2
+    assert result["peak_gflops"] > 0 and result["steps_per_second"] > 0
+    for prefix in ("", "alone_"):
+        assert result[prefix + "fraction_of_peak"] == pytest.approx(
+            result[prefix + "gflops"] / result["peak_gflops"], rel=1e-3)
+    # The same work per step, alone or together.
+    assert result["gflops"] * result["step_ms"] == pytest.approx(
+        result["alone_gflops"] * result["alone_step_ms"], rel=1e-3)
+    assert result["steps_per_second_one_thread"] == pytest.approx(1e3 / result["step_ms"], rel=1e-3)
