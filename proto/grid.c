@@ -54,26 +54,29 @@ static bool read_characters(const char *text, size_t count, const struct proto_f
     return true;
 }
 
-static bool read_cell(const json_t *cell, const struct proto_form *form, const char *row_pointer, size_t column,
-                      int32_t *token, struct proto_problem *problem) {
-    char pointer[sizeof problem->pointer];
-    int last = form->sudoku_size ? form->sudoku_size : form->vocab_size - 1;
-    int offset = form->sudoku_size ? BLANK : 0;
-    snprintf(pointer, sizeof pointer, "%s/%zu", row_pointer, column);
-    if (!json_is_integer(cell)) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "a cell is an integer from 0 to %d", last);
+/* The JSON pointer of a cell, or of a whole row when `column` is negative. */
+static void pointer_to(char *pointer, size_t size, const char *grid, int row, int column) {
+    int length = column < 0 ? snprintf(pointer, size, "%s/%d", grid, row)
+                            : snprintf(pointer, size, "%s/%d/%d", grid, row, column);
+    if (length < 0) {
+        pointer[0] = '\0';
     }
+}
+
+static bool read_cell(const json_t *cell, const struct proto_form *form, int32_t *token) {
+    json_int_t last = form->sudoku_size ? form->sudoku_size : form->vocab_size - 1;
     json_int_t value = json_integer_value(cell);
-    if (value < 0 || value > last) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "%lld is not a cell: cells are 0 to %d",
-                                 (long long)value, last);
+    if (!json_is_integer(cell) || value < 0 || value > last) {
+        return false;
     }
-    *token = offset + (int32_t)value;
+    *token = (form->sudoku_size ? BLANK : 0) + (int32_t)value;
     return true;
 }
 
-static bool read_row(const json_t *row, const struct proto_form *form, const char *pointer, int32_t *tokens,
-                     struct proto_problem *problem) {
+static bool read_row(const json_t *row, const struct proto_form *form, const char *grid_pointer, int number,
+                     int32_t *tokens, struct proto_problem *problem) {
+    char pointer[sizeof problem->pointer];
+    pointer_to(pointer, sizeof pointer, grid_pointer, number, -1);
     bool characters = form->sudoku_size && json_is_string(row);
     if (!characters && !json_is_array(row)) {
         return proto_problem_set(problem, PROTO_INVALID, pointer, "a row is an array of %d integers%s", form->side,
@@ -86,9 +89,11 @@ static bool read_row(const json_t *row, const struct proto_form *form, const cha
     if (characters) {
         return read_characters(json_string_value(row), cells, form, pointer, tokens, problem);
     }
-    for (size_t column = 0; column < cells; column++) {
-        if (!read_cell(json_array_get(row, column), form, pointer, column, &tokens[column], problem)) {
-            return false;
+    for (int column = 0; column < form->side; column++) {
+        if (!read_cell(json_array_get(row, (size_t)column), form, &tokens[column])) {
+            pointer_to(pointer, sizeof pointer, grid_pointer, number, column);
+            return proto_problem_set(problem, PROTO_INVALID, pointer, "a cell is an integer from 0 to %d",
+                                     form->sudoku_size ? form->sudoku_size : form->vocab_size - 1);
         }
     }
     return true;
@@ -100,10 +105,8 @@ static bool read_rows(const json_t *grid, const struct proto_form *form, const c
     if (rows != (size_t)form->side) {
         return proto_problem_set(problem, PROTO_INVALID, pointer, "the grid has %zu rows, not %d", rows, form->side);
     }
-    for (size_t row = 0; row < rows; row++) {
-        char row_pointer[sizeof problem->pointer];
-        snprintf(row_pointer, sizeof row_pointer, "%s/%zu", pointer, row);
-        if (!read_row(json_array_get(grid, row), form, row_pointer, tokens + row * rows, problem)) {
+    for (int row = 0; row < form->side; row++) {
+        if (!read_row(json_array_get(grid, (size_t)row), form, pointer, row, tokens + row * form->side, problem)) {
             return false;
         }
     }
@@ -128,12 +131,10 @@ static bool check_clues(const json_t *grid, const struct proto_form *form, const
         return true;
     }
     const json_t *row = json_array_get(grid, (size_t)(b / side));
-    if (!row) { /* the grid is one string */
+    if (row) {
+        pointer_to(cell, sizeof cell, pointer, b / side, json_is_string(row) ? -1 : b % side);
+    } else { /* the grid is one string */
         snprintf(cell, sizeof cell, "%s", pointer);
-    } else if (json_is_string(row)) {
-        snprintf(cell, sizeof cell, "%s/%d", pointer, b / side);
-    } else {
-        snprintf(cell, sizeof cell, "%s/%d/%d", pointer, b / side, b % side);
     }
     return proto_problem_set(problem, PROTO_CONTRADICTION, cell,
                              "row %d, column %d and row %d, column %d (counted from 1) are both %d", a / side + 1,
