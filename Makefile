@@ -38,6 +38,9 @@ PROGRAMS := $(if $(wildcard server/main.c),$(BUILD)/trm-server) \
 TESTS    := $(TEST_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 PARITY   := $(if $(wildcard tests/parity.c),$(BUILD)/tests/parity)
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
@@ -113,7 +116,8 @@ $(BUILD)/flags: FORCE
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC   $<'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 # An archive is made anew: one that is updated keeps the members whose sources are gone.
 $(ENGINE_LIB): $(ENGINE_OBJS)
@@ -123,21 +127,25 @@ $(SERVER_LIB): $(SERVER_OBJS)
 	@rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/trm-server: $(BUILD)/obj/server/main.o $(SERVER_LIB) $(ENGINE_LIB)
-	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(SERVER_LIBS)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(SERVER_LIBS)
 
 $(BUILD)/trm-train: $(BUILD)/obj/engine/train/main.o $(ENGINE_LIB)
 $(BUILD)/trm-eval: $(BUILD)/obj/engine/train/eval_main.o $(ENGINE_LIB)
 $(BUILD)/trm-data: $(BUILD)/obj/engine/data/main.o $(ENGINE_LIB)
 $(BUILD)/trm-bench: $(BUILD)/obj/engine/bench_main.o $(ENGINE_LIB)
 $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench:
-	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
 
 $(BUILD)/tests/parity: $(BUILD)/obj/tests/parity.o $(ENGINE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) tests/parity.c)

@@ -33,7 +33,7 @@ trap cleanup EXIT
 
 # Leaves out what apt, dpkg and the compiler say line by line.
 without_noise() {
-    grep -vE '^(Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|Updating|Running|done\.|[0-9]+ added|cc )'
+    grep -vE '^(Selecting|Preparing|Unpacking|Setting up|\(Reading|Processing|Updating|Running|done\.|[0-9]+ added|  CC |  LINK )'
 }
 
 say() {

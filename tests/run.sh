@@ -57,6 +57,10 @@ run_parity() {
         count 0 0 1 "parity: no $golden beside this checkout"
         return
     fi
+    if [ ! -x "$build/tests/parity" ]; then
+        count 0 1 0 "parity: $build/tests/parity was not built"
+        return
+    fi
     for backend in onednn reference; do
         for file in "$golden"/infer_*.safetensors "$golden"/train_*.safetensors; do
             case $file in *_bf16.safetensors) continue ;; esac
