@@ -45,7 +45,7 @@ BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
-SUBMAKE  = $(MAKE) --no-print-directory $(PARALLEL)
+MAKEFLAGS += --no-print-directory
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
@@ -65,14 +65,14 @@ help: ## List the targets
 run: ## Install what is missing, build, serve the bundled model (PORT=8080 MODEL=FILE)
 	@test -f "$(MODEL)" || { echo "make run: no checkpoint '$(MODEL)'; name one with MODEL=FILE" >&2; exit 1; }
 	@docker/install-deps.sh build client
-	@$(SUBMAKE) all
+	@$(MAKE) $(PARALLEL) all
 	@printf '\nServing %s. In another terminal:\n\n  curl -s localhost:%s/solve -d %s\n\n' '$(MODEL)' '$(PORT)' \
 	    "'"'{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'"'"
 	@$(BUILD)/trm-server --model '$(MODEL)' --port '$(PORT)'
 
 test: ## Install what is missing, build, run every test
 	@docker/install-deps.sh build test
-	@$(SUBMAKE) all build-tests
+	@$(MAKE) $(PARALLEL) all build-tests
 	@tests/run.sh $(BUILD) unit parity behaviour
 
 lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a finding
@@ -87,7 +87,7 @@ lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a findin
 
 sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build-sanitize/
 	@docker/install-deps.sh build test
-	@$(SUBMAKE) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
+	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
 	@tests/run.sh build-sanitize unit behaviour
 
 bench: $(BUILD)/trm-bench ## Measure the bundled model on this machine (MODEL=FILE)
