@@ -26,9 +26,13 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer);
 bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b);
 
 /* Counts solutions up to `limit` (1 or 2 is usual) and stores the first in `solution` (may be NULL).
- * *guesses (may be NULL) counts branching decisions of a solver with naked and hidden singles that
- * branches on the most constrained cell: the difficulty rating of the public collections. */
+ * The solver knows naked and hidden singles and else tries the digits of the most constrained cell, in
+ * order; *guesses (may be NULL) counts the digits tried. With limit 1 that is, number for number, the
+ * difficulty rating of the public collections. */
 int data_sudoku_solve(int size, const uint8_t *puzzle, int limit, uint8_t *solution, int *guesses);
+
+/* A random complete grid. */
+void data_sudoku_fill(int size, struct data_rng *rng, uint8_t *grid);
 
 /* One random element of the symmetry group, applied to both grids: digits permuted, rows within
  * bands, bands, columns within stacks, stacks, and (boxes being square) transposition.
@@ -36,16 +40,19 @@ int data_sudoku_solve(int size, const uint8_t *puzzle, int limit, uint8_t *solut
 void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, const uint8_t *solution,
                          uint8_t *puzzle_out, uint8_t *solution_out);
 
-/* Difficulty classes of generated puzzles (DESIGN section 8). */
+/* Difficulty classes of generated puzzles (DESIGN section 8), by the guesses of data_sudoku_solve() with
+ * limit 1. They do not overlap. */
 enum sudoku_class {
-    SUDOKU_EASY,     /* singles only, many clues (>= 32 of 81; in proportion for smaller sizes) */
-    SUDOKU_MEDIUM,   /* singles only */
-    SUDOKU_HARD,     /* 1 to 3 guesses */
-    SUDOKU_VERY_HARD /* more */
+    SUDOKU_EASY,      /* singles only, many clues (>= 32 of 81; in proportion for smaller sizes) */
+    SUDOKU_MEDIUM,    /* singles only, fewer clues, none of which can go without a guess */
+    SUDOKU_HARD,      /* 1 to 3 guesses */
+    SUDOKU_VERY_HARD, /* more */
+    SUDOKU_CLASSES
 };
 
-/* Makes a puzzle with exactly one solution of the wanted class; gives up and returns false after
- * a bounded number of tries (small sizes have no very hard puzzles). *rating: guesses. */
+/* Makes a puzzle with exactly one solution of the wanted class, every clue of a very hard one needed;
+ * gives up and returns false after a bounded number of tries (size 4 has no hard puzzles, and very hard
+ * ones of size 6 are rare). *rating: guesses. */
 bool data_sudoku_generate(int size, enum sudoku_class wanted, struct data_rng *rng, uint8_t *puzzle, uint8_t *solution,
                           int *rating);
 

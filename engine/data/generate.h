@@ -1,0 +1,28 @@
+/* generate.h - whole data sets of new Sudoku. */
+#ifndef TRM_ENGINE_DATA_GENERATE_H
+#define TRM_ENGINE_DATA_GENERATE_H
+
+#include <stdbool.h>
+
+#include "engine/data/dataset.h"
+#include "engine/data/sudoku.h"
+
+struct data_generate_options {
+    int size;     /* 4, 6 or 9 */
+    size_t count; /* puzzles to make */
+    bool mixed;   /* every class that the size has, in turn; else all are `wanted` */
+    enum sudoku_class wanted;
+    uint64_t seed;
+    int threads;                                  /* at least 1; the calling thread is one of them */
+    void (*progress)(void *context, size_t done); /* called on the calling thread, often; may be NULL */
+    void *context;
+};
+
+/* Makes the puzzles; the same options give the same set, whatever the number of threads. Sources are
+ * "generated_easy" and so on, ratings are guesses. TRM_UNSUPPORTED when the size has no such puzzles. */
+trm_status data_generate(const struct data_generate_options *options, struct data_set **set, trm_error *err);
+
+/* "easy", "medium", "hard", "very-hard". */
+const char *data_class_name(enum sudoku_class wanted);
+
+#endif
