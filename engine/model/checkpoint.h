@@ -14,12 +14,14 @@ typedef struct model_checkpoint model_checkpoint;
 
 /* Maps `path`, checks that every tensor of the configuration is there with its shape and a float
  * dtype, and copies parameters and buffers to f32 (the puzzle embedding stays in the mapping when
- * it is F32, and is converted otherwise). */
+ * it is F32, and is converted otherwise). TRM_FORMAT names the tensor or member at fault; copied
+ * values must be finite (the mapped embedding is not read through). Errors else as st_open(). */
 trm_status model_checkpoint_open(const char *path, model_checkpoint **checkpoint, trm_error *err);
 void model_checkpoint_close(model_checkpoint *checkpoint);
 
 const struct model_config *model_checkpoint_config(const model_checkpoint *checkpoint);
 const struct model_layout *model_checkpoint_layout(const model_checkpoint *checkpoint);
+/* The arrays start at a multiple of 64 bytes, the mapped puzzle embedding at one of 4; padding is zero. */
 const float *model_checkpoint_params(const model_checkpoint *checkpoint);     /* [layout->param_size] */
 const float *model_checkpoint_buffers(const model_checkpoint *checkpoint);    /* [layout->buffer_size] */
 const float *model_checkpoint_puzzle_emb(const model_checkpoint *checkpoint); /* [identifiers, ndim] or NULL */

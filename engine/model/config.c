@@ -2,8 +2,9 @@
  *
  * One table says for every number of the configuration what it is called, who needs it, what it is
  * when absent and what it may be; parsing, checking and formatting walk through it. The limits are
- * wide enough for any model of this family and tight enough that products of two sizes (times two or
- * three) fit an int. Pure functions on the caller's data: any thread. */
+ * wide enough for any model of this family, and tight enough that the elements of one weight matrix
+ * and of one puzzle's activations [tokens, width] fit an int. Pure functions on the caller's data:
+ * any thread. */
 #include "engine/model/config.h"
 
 #include <jansson.h>
@@ -15,6 +16,7 @@
 enum {
     MAX_SIZE = 8192,   /* hidden size, tokens */
     MAX_INTER = 65536, /* inner sizes of the gated MLPs */
+    MAX_PUZZLE_EMB = MAX_SIZE * MAX_SIZE,
     HIER6_L_CYCLES = 6 /* one low-level latent each */
 };
 
@@ -50,7 +52,7 @@ static const struct int_field int_fields[] = {
     {AT(seq_len), FOR_ALL, 0, 1, MAX_SIZE},
     {AT(vocab_size), FOR_ALL, 0, 1, 65536},
     {AT(num_puzzle_identifiers), FOR_ALL, 0, 1, 1 << 24},
-    {AT(puzzle_emb_ndim), FOR_NONE, 0, 0, MAX_SIZE *MAX_SIZE},
+    {AT(puzzle_emb_ndim), FOR_NONE, 0, 0, MAX_PUZZLE_EMB},
     {AT(puzzle_emb_len), FOR_NONE, 16, 0, MAX_SIZE},
     {AT(H_cycles), FOR_TRM | FOR_HRM, 1, 1, 64},
     {AT(L_cycles), FOR_TRM | FOR_HRM, 0, 1, 64},

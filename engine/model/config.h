@@ -31,9 +31,9 @@ struct model_config {
     double rms_norm_eps, rope_theta;
     int halt_max_steps;
     double halt_exploration_prob;
-    bool mlp_t;            /* token mixing instead of attention */
-    bool no_ACT_continue;  /* halt on q_halt > 0 instead of q_halt > q_continue */
-    int inter_multiple;    /* ours: inner sizes are rounded up to this; the original's 256 if absent */
+    bool mlp_t;           /* token mixing instead of attention */
+    bool no_ACT_continue; /* halt on q_halt > 0 instead of q_halt > q_continue */
+    int inter_multiple;   /* ours: inner sizes are rounded up to this; the original's 256 if absent */
 
     /* Derived by model_config_resolve(). */
     int tokens;   /* puzzle_emb_len + seq_len */

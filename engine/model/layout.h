@@ -25,9 +25,9 @@ struct model_tensor {
 
 /* Indices into `tensors`; -1 where the model has no such tensor. */
 struct model_layer_tensors {
-    int qkv, o;             /* attention */
+    int qkv, o;                /* attention */
     int mix_gate_up, mix_down; /* token mixing */
-    int gate_up, down;      /* gated MLP */
+    int gate_up, down;         /* gated MLP */
 };
 
 struct model_layout {
@@ -36,9 +36,9 @@ struct model_layout {
     size_t param_size, buffer_size; /* elements of the two flat arrays (padding included) */
 
     int embed_tokens, lm_head, q_weight, q_bias, embed_pos, puzzle_emb;
-    int latents;                 /* how many latents the architecture has */
-    int init[MODEL_MAX_LATENTS]; /* initial vector of each latent: L latents first, z_H last */
-    int layers[MODEL_NETS];      /* layers of net 0 (L, or the only one) and net 1 (H of hrm); */
+    int latents;                                   /* how many latents the architecture has */
+    int init[MODEL_MAX_LATENTS];                   /* initial vector of each latent: L latents first, z_H last */
+    int layers[MODEL_NETS];                        /* layers of net 0 (L, or the only one) and net 1 (H of hrm); */
     struct model_layer_tensors *layer[MODEL_NETS]; /* [layers[n]]; transformers_baseline: net 0 is "H_level" */
 };
 

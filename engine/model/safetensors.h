@@ -20,12 +20,13 @@ struct st_tensor {
     int rank;
     size_t shape[ST_MAX_RANK];
     size_t count;     /* product of the shape */
-    const void *data; /* count elements, inside the mapping */
+    const void *data; /* count elements inside the mapping, aligned for dtype */
 };
 
 typedef struct st_file st_file;
 
-/* Maps `path` read-only. Errors: TRM_IO, TRM_FORMAT (message says what is wrong), TRM_NO_MEMORY. */
+/* Maps `path` read-only. Errors: TRM_IO, TRM_FORMAT (message says what is wrong), TRM_NO_MEMORY.
+ * An open file may be replaced (st_write() renames over it) but not be cut short in place. */
 trm_status st_open(const char *path, st_file **file, trm_error *err);
 void st_close(st_file *file); /* NULL is fine; tensors and strings obtained from it die with it */
 
@@ -33,7 +34,7 @@ void st_close(st_file *file); /* NULL is fine; tensors and strings obtained from
 const struct st_tensor *st_find(const st_file *file, const char *name);
 const char *st_metadata(const st_file *file, const char *key);
 
-/* All tensors, in file order. */
+/* All tensors, in the order of their data. st_at(): NULL beyond the last. */
 size_t st_count(const st_file *file);
 const struct st_tensor *st_at(const st_file *file, size_t index);
 
@@ -43,7 +44,10 @@ size_t st_dtype_size(enum st_dtype dtype);
 trm_status st_copy_f32(const struct st_tensor *tensor, float *out, trm_error *err);
 
 /* Writing: names, shapes and pointers are collected, then one atomic write (temporary file in the
- * same directory, fsync, rename, fsync of the directory). Added data must live until st_write(). */
+ * same directory, fsync, rename, fsync of the directory): readers see the old file or the new one,
+ * and a failed write leaves the old one. Names and metadata are copied; added data must live until
+ * st_write(). A writer may be written several times. Errors: TRM_INVALID for a name given twice,
+ * reserved or not UTF-8 and for an impossible shape; TRM_IO; TRM_NO_MEMORY. One owner at a time. */
 typedef struct st_writer st_writer;
 
 trm_status st_writer_create(st_writer **writer, trm_error *err);
