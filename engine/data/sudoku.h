@@ -43,12 +43,12 @@ void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, 
 /* Difficulty classes of generated puzzles (DESIGN section 8), by the guesses of data_sudoku_solve() with
  * limit 1. They do not overlap. */
 enum sudoku_class {
-    SUDOKU_EASY,      /* singles only, many clues (>= 32 of 81; in proportion for smaller sizes) */
-    SUDOKU_MEDIUM,    /* singles only, fewer clues, none of which can go without a guess */
-    SUDOKU_HARD,      /* 1 to 3 guesses */
-    SUDOKU_VERY_HARD, /* more */
-    SUDOKU_CLASSES
+    SUDOKU_EASY,     /* singles only, many clues (>= 32 of 81; in proportion for smaller sizes) */
+    SUDOKU_MEDIUM,   /* singles only, fewer clues, none of which can go without a guess */
+    SUDOKU_HARD,     /* 1 to 3 guesses */
+    SUDOKU_VERY_HARD /* more */
 };
+enum { SUDOKU_CLASSES = 4 };
 
 /* Makes a puzzle with exactly one solution of the wanted class, every clue of a very hard one needed;
  * gives up and returns false after a bounded number of tries (size 4 has no hard puzzles, and very hard

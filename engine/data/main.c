@@ -1,0 +1,380 @@
+/* main.c - trm-data: turns puzzle collections into data sets, makes new puzzles and checks them.
+ * One thread, but for the helpers of data_generate(). */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/data/file.h"
+#include "engine/data/generate.h"
+
+enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000 };
+
+static const char HELP[] =
+    "usage: trm-data sudoku --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S] [--json]\n"
+    "       trm-data generate sudoku --count N [--size 4|6|9] [--class CLASS] [--seed S] [--threads N]\n"
+    "                [--out FILE] [--json]\n"
+    "       trm-data verify --csv FILE [--limit N] [--json]\n"
+    "       trm-data --help | --version\n"
+    "\n"
+    "sudoku     writes the puzzles of a CSV file in the layout of the original scripts: DIR/identifiers.json and\n"
+    "           DIR/train (or DIR/test) with dataset.json and all__*.npy. --augment N adds N random symmetric\n"
+    "           images of every puzzle.\n"
+    "generate   makes puzzles with one solution as CSV, to standard output unless --out is given. CLASS is easy,\n"
+    "           medium (singles only), hard (1 to 3 guesses), very-hard (more) or mixed (the default: all that\n"
+    "           the size has, in equal parts). The same seed gives the same puzzles.\n"
+    "verify     checks that every line has a right answer and no other, and counts sources and ratings.\n"
+    "\n"
+    "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros.\n"
+    "--limit N takes the first N puzzles. --json prints results for programs.\n"
+    "Exit status: 0 done, 1 failed, 2 wrong usage.\n";
+
+/* What the command line asked for; every command uses some of it. */
+struct options {
+    const char *csv, *out, *split;
+    long limit, augment, size, count, threads;
+    unsigned long long seed;
+    bool mixed, json;
+    enum sudoku_class wanted;
+};
+
+__attribute__((format(printf, 1, 0))) static int usage_error(const char *format, const char *what) {
+    fputs("trm-data: ", stderr);
+    fprintf(stderr, format, what);
+    fputs("\nTry trm-data --help.\n", stderr);
+    return EXIT_USAGE;
+}
+
+static int failure(const trm_error *err) {
+    fprintf(stderr, "trm-data: %s\n", err->text);
+    return EXIT_FAILURE;
+}
+
+static bool parse_number(const char *text, long min, long max, long *value) {
+    char *end;
+    errno = 0;
+    *value = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *value >= min && *value <= max;
+}
+
+static bool parse_seed(const char *text, unsigned long long *seed) {
+    char *end;
+    errno = 0;
+    *seed = strtoull(text, &end, 10);
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
+}
+
+static bool parse_class(const char *text, struct options *options) {
+    options->mixed = strcmp(text, "mixed") == 0;
+    if (options->mixed)
+        return true;
+    for (int i = 0; i < SUDOKU_CLASSES; i++) {
+        options->wanted = i;
+        if (strcmp(text, data_class_name(i)) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum option_code { CSV = 256, OUT, SPLIT, LIMIT, AUGMENT, SIZE, COUNT, CLASS, SEED, THREADS, JSON };
+
+static bool take_option(int code, const char *value, struct options *options) {
+    switch (code) {
+    case CSV:
+        options->csv = value;
+        return true;
+    case OUT:
+        options->out = value;
+        return true;
+    case SPLIT:
+        options->split = value;
+        return strcmp(value, "train") == 0 || strcmp(value, "test") == 0;
+    case LIMIT:
+        return parse_number(value, 1, INT32_MAX, &options->limit);
+    case AUGMENT:
+        return parse_number(value, 0, MAX_COPIES, &options->augment);
+    case SIZE:
+        return parse_number(value, 4, 9, &options->size) && data_sudoku_box_rows((int)options->size);
+    case COUNT:
+        return parse_number(value, 1, INT32_MAX, &options->count);
+    case CLASS:
+        return parse_class(value, options);
+    case SEED:
+        return parse_seed(value, &options->seed);
+    case THREADS:
+        return parse_number(value, 1, MAX_THREADS, &options->threads);
+    case JSON:
+        options->json = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Reads the options that `known` names from argv[1] on; 0 or EXIT_USAGE. */
+static int parse_options(int argc, char **argv, const struct option *known, struct options *options) {
+    *options = (struct options){.split = "train", .size = 9, .threads = 1, .mixed = true};
+    opterr = 0;
+    for (;;) {
+        int index = 0;
+        const int at = optind;
+        const int code = getopt_long(argc, argv, "", known, &index);
+        if (code == -1)
+            break;
+        if (code == '?')
+            return usage_error("%s is not an option here, or lacks its value", argv[at]);
+        if (!take_option(code, optarg, options))
+            return usage_error("bad value for --%s", known[index].name);
+    }
+    if (optind < argc)
+        return usage_error("%s is not understood", argv[optind]);
+    return 0;
+}
+
+static trm_status save_identifiers(const char *dir, trm_error *err) {
+    struct data_output out = {0};
+    char *path = data_path_join(dir, "identifiers.json");
+    if (!path)
+        return trm_fail_memory(err, strlen(dir));
+    trm_status status = data_output_open(&out, path, err);
+    if (status == TRM_OK) {
+        fputs("[\"<blank>\"]\n", out.stream);
+        status = data_output_commit(&out, err);
+    }
+    data_output_close(&out);
+    free(path);
+    return status;
+}
+
+/* Prints and frees `object`. */
+static int print_json(json_t *object) {
+    const bool printed = object && json_dumpf(object, stdout, JSON_REAL_PRECISION(6)) == 0;
+    if (printed)
+        putchar('\n');
+    json_decref(object);
+    return printed && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run_sudoku(int argc, char **argv) {
+    static const struct option KNOWN[] = {{"csv", required_argument, NULL, CSV},
+                                          {"out", required_argument, NULL, OUT},
+                                          {"split", required_argument, NULL, SPLIT},
+                                          {"limit", required_argument, NULL, LIMIT},
+                                          {"augment", required_argument, NULL, AUGMENT},
+                                          {"seed", required_argument, NULL, SEED},
+                                          {"json", no_argument, NULL, JSON},
+                                          {0}};
+    struct options options;
+    if (parse_options(argc, argv, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.csv || !options.out)
+        return usage_error("%s needs --csv and --out", "sudoku");
+
+    struct data_set *set = NULL, *augmented = NULL;
+    struct data_rng rng;
+    trm_error err;
+    int result = EXIT_FAILURE;
+    data_rng_seed(&rng, options.seed);
+    char *dir = data_path_join(options.out, options.split);
+    if (!dir) {
+        trm_fail_memory(&err, strlen(options.out));
+        goto out;
+    }
+    if (data_set_load_csv(options.csv, (size_t)options.limit, &set, &err) != TRM_OK ||
+        data_set_augment(set, (int)options.augment, &rng, &augmented, &err) != TRM_OK ||
+        data_set_save(augmented, dir, &err) != TRM_OK || save_identifiers(options.out, &err) != TRM_OK)
+        goto out;
+    if (options.json) {
+        result = print_json(json_pack("{s:I, s:I, s:s}", "puzzles", (json_int_t)set->count, "rows",
+                                      (json_int_t)augmented->count, "directory", dir));
+    } else {
+        printf("%zu puzzles, %zu rows in %s\n", set->count, augmented->count, dir);
+        result = EXIT_SUCCESS;
+    }
+
+out:
+    if (result != EXIT_SUCCESS)
+        failure(&err);
+    data_set_destroy(augmented);
+    data_set_destroy(set);
+    free(dir);
+    return result;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct progress {
+    size_t total;
+    double start, shown; /* seconds on the monotonic clock */
+};
+
+/* Redraws one line on the terminal, five times a second. */
+static void show_progress(void *context, size_t done) {
+    struct progress *progress = context;
+    const double time = now();
+    if (time - progress->shown < 0.2 && done < progress->total)
+        return;
+    progress->shown = time;
+    const double rate = (double)done / (time - progress->start);
+    fprintf(stderr, "\r%zu of %zu puzzles, %.0f a second, %.0f s to go   ", done, progress->total, rate,
+            (double)(progress->total - done) / rate);
+}
+
+static int run_generate(int argc, char **argv) {
+    static const struct option KNOWN[] = {
+        {"out", required_argument, NULL, OUT},     {"size", required_argument, NULL, SIZE},
+        {"count", required_argument, NULL, COUNT}, {"class", required_argument, NULL, CLASS},
+        {"seed", required_argument, NULL, SEED},   {"threads", required_argument, NULL, THREADS},
+        {"json", no_argument, NULL, JSON},         {0}};
+    struct options options;
+    if (argc < 2 || strcmp(argv[1], "sudoku") != 0)
+        return usage_error("generate makes %s", "sudoku: trm-data generate sudoku --count N");
+    if (parse_options(argc - 1, argv + 1, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.count)
+        return usage_error("%s needs --count", "generate sudoku");
+    if (options.json && !options.out)
+        return usage_error("%s needs --out: standard output has the puzzles", "--json");
+
+    const bool terminal = isatty(STDERR_FILENO);
+    struct progress progress = {.total = (size_t)options.count, .start = now()};
+    const struct data_generate_options wanted = {.size = (int)options.size,
+                                                 .count = (size_t)options.count,
+                                                 .mixed = options.mixed,
+                                                 .wanted = options.wanted,
+                                                 .seed = options.seed,
+                                                 .threads = (int)options.threads,
+                                                 .progress = terminal ? show_progress : NULL,
+                                                 .context = &progress};
+    struct data_set *set;
+    trm_error err;
+    trm_status status = data_generate(&wanted, &set, &err);
+    const double seconds = now() - progress.start;
+    if (terminal)
+        fputc('\n', stderr);
+    if (status != TRM_OK)
+        return failure(&err);
+
+    int result = EXIT_SUCCESS;
+    status = options.out ? data_set_save_csv(set, options.out, &err) : data_set_print_csv(set, stdout, &err);
+    if (status == TRM_OK && !options.out && fflush(stdout) != 0)
+        status = trm_fail(&err, TRM_IO, "standard output: %s", strerror(errno));
+    if (status != TRM_OK)
+        result = failure(&err);
+    else if (options.json)
+        result = print_json(
+            json_pack("{s:I, s:f, s:s}", "puzzles", (json_int_t)set->count, "seconds", seconds, "file", options.out));
+    else if (options.out)
+        printf("%zu puzzles in %.1f s to %s\n", set->count, seconds, options.out);
+    data_set_destroy(set);
+    return result;
+}
+
+/* What verify finds, of one source or of all. */
+struct tally {
+    long puzzles, unique, none, few, many, unrated; /* by rating: 0, 1 to 3, more, unknown */
+};
+
+static void count_row(struct tally *tally, bool unique, int32_t rating) {
+    tally->puzzles++;
+    tally->unique += unique;
+    tally->none += rating == 0;
+    tally->few += rating >= 1 && rating <= 3;
+    tally->many += rating > 3;
+    tally->unrated += rating < 0;
+}
+
+static json_t *tally_json(const struct tally *tally) {
+    return json_pack("{s:I, s:I, s:{s:I, s:I, s:I, s:I}}", "puzzles", (json_int_t)tally->puzzles, "unique",
+                     (json_int_t)tally->unique, "rating", "0", (json_int_t)tally->none, "1-3", (json_int_t)tally->few,
+                     "more", (json_int_t)tally->many, "unknown", (json_int_t)tally->unrated);
+}
+
+static void print_tally(const char *name, const struct tally *tally) {
+    printf("%-28s %9ld %9ld %9ld %9ld %9ld %9ld\n", name, tally->puzzles, tally->unique, tally->none, tally->few,
+           tally->many, tally->unrated);
+}
+
+static int print_tallies(const struct data_set *set, const struct tally *all, const struct tally *sources, bool json) {
+    if (!json) {
+        printf("%-28s %9s %9s %9s %9s %9s %9s\n", "source", "puzzles", "unique", "rating 0", "1-3", "more", "unknown");
+        for (int i = 0; i < set->source_count; i++)
+            print_tally(set->source_names[i], &sources[i]);
+        print_tally("all", all);
+        return EXIT_SUCCESS;
+    }
+    json_t *object = tally_json(all), *by_source = json_object();
+    bool complete = object && by_source;
+    for (int i = 0; complete && i < set->source_count; i++)
+        complete = json_object_set_new(by_source, set->source_names[i], tally_json(&sources[i])) == 0;
+    if (!complete || json_object_set(object, "by_source", by_source) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    json_decref(by_source);
+    return print_json(object);
+}
+
+static int run_verify(int argc, char **argv) {
+    static const struct option KNOWN[] = {{"csv", required_argument, NULL, CSV},
+                                          {"limit", required_argument, NULL, LIMIT},
+                                          {"json", no_argument, NULL, JSON},
+                                          {0}};
+    struct options options;
+    if (parse_options(argc, argv, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.csv)
+        return usage_error("%s needs --csv", "verify");
+
+    struct data_set *set;
+    trm_error err;
+    if (data_set_load_csv(options.csv, (size_t)options.limit, &set, &err) != TRM_OK)
+        return failure(&err);
+    struct tally all = {0}, *sources = calloc((size_t)set->source_count, sizeof *sources);
+    if (!sources) {
+        trm_fail_memory(&err, (size_t)set->source_count * sizeof *sources);
+        data_set_destroy(set);
+        return failure(&err);
+    }
+    for (size_t row = 0; row < set->count; row++) {
+        uint8_t puzzle[SUDOKU_MAX_CELLS];
+        data_sudoku_grid(set->seq_len, set->inputs + row * (size_t)set->seq_len, puzzle);
+        const bool unique = data_sudoku_solve(set->sudoku_size, puzzle, 2, NULL, NULL) == 1;
+        if (!unique)
+            fprintf(stderr, "%s:%zu: more than one solution\n", options.csv, row + 2);
+        count_row(&all, unique, set->ratings[row]);
+        count_row(&sources[set->sources[row]], unique, set->ratings[row]);
+    }
+    int result = print_tallies(set, &all, sources, options.json);
+    if (all.unique < all.puzzles)
+        result = EXIT_FAILURE;
+    free(sources);
+    data_set_destroy(set);
+    return result;
+}
+
+int main(int argc, char **argv) {
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "--help") == 0) {
+        fputs(HELP, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(command, "--version") == 0) {
+        puts("trm-data " TRM_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(command, "sudoku") == 0)
+        return run_sudoku(argc - 1, argv + 1);
+    if (strcmp(command, "generate") == 0)
+        return run_generate(argc - 1, argv + 1);
+    if (strcmp(command, "verify") == 0)
+        return run_verify(argc - 1, argv + 1);
+    return argc > 1 ? usage_error("%s is not a command", command) : usage_error("%s", "a command is missing");
+}
