@@ -1,0 +1,58 @@
+/* runner.h - a thread's machine for running the recursion on chunks of puzzles.
+ *
+ * A runner owns latents, records and scratch memory for one chunk. One supervision step is:
+ *
+ *     model_runner_set_input(r, tokens, ids);     the puzzles
+ *     model_runner_load(r, i, state) ...          each puzzle's latents (or model_runner_reset)
+ *     model_runner_step(r, record);               the program, then the heads
+ *     model_runner_logits(r), model_runner_q(r);  what came out
+ *     model_runner_backward(r, dlogits, dq, ...)  if recorded: gradients of this step
+ *     model_runner_store(r, i, state) ...         the latents for the next step (detached)
+ *
+ * Owned by one thread; many runners may share one model_weights. */
+#ifndef TRM_ENGINE_MODEL_RUNNER_H
+#define TRM_ENGINE_MODEL_RUNNER_H
+
+#include <stdint.h>
+
+#include "engine/model/weights.h"
+
+typedef struct model_runner model_runner;
+
+/* A runner for weights->chunk puzzles, able to record when weights->training. `weights` must outlive it. */
+trm_status model_runner_create(const struct model_weights *weights, model_runner **runner, trm_error *err);
+void model_runner_destroy(model_runner *runner); /* NULL is fine */
+
+/* The latents of one puzzle, in elements: latents * tokens * hidden. */
+size_t model_state_size(const struct model_config *config, const struct model_layout *layout);
+
+/* Fills `state` [latents, tokens, hidden] with the initial vectors. */
+void model_state_reset(const struct model_weights *weights, float *state);
+
+/* Computes the input embeddings. tokens: [chunk, seq_len] inside the vocabulary; ids: [chunk] rows
+ * of the puzzle embedding. Neither is checked here. */
+void model_runner_set_input(model_runner *runner, const int32_t *tokens, const int32_t *ids);
+
+/* Puzzle `index` of the chunk: latents in, latents out; state [latents, tokens, hidden]. */
+void model_runner_load(model_runner *runner, int index, const float *state);
+void model_runner_store(const model_runner *runner, int index, float *state);
+
+/* Runs the program once and the heads on its output. */
+trm_status model_runner_step(model_runner *runner, bool record, trm_error *err);
+
+/* Of the last step; valid until the next. Puzzle i's logits are rows of [seq_len, vocab]. */
+const float *model_runner_logits(const model_runner *runner, int index); /* [seq_len, vocab_size] */
+const float *model_runner_q(const model_runner *runner, int index);      /* halt, continue */
+
+/* Gradients of the last recorded step, from those of the logits and of q of every puzzle, which
+ * the caller writes into model_runner_dlogits() and model_runner_dq() first. Adds to `grads`
+ * [layout->param_size]; stores (not adds) the puzzle embedding rows' gradients in `dpuzzle`
+ * [chunk, puzzle_emb_ndim] (may be NULL without puzzle embedding). */
+float *model_runner_dlogits(model_runner *runner, int index); /* [seq_len, vocab_size] */
+float *model_runner_dq(model_runner *runner, int index);      /* halt, continue */
+trm_status model_runner_backward(model_runner *runner, float *grads, float *dpuzzle, trm_error *err);
+
+/* Multiplications and additions of the matrix products of one supervision step of one puzzle. */
+double model_flops_per_step(const struct model_config *config);
+
+#endif
