@@ -1,0 +1,603 @@
+/* train_config.c - reads, checks and writes training configurations from tables of their keys, so that reading,
+ * range checks, unknown keys and writing cannot disagree. Keeps no state: a struct conf_train belongs to
+ * its caller. */
+#include "config/train_config.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/json_file.h"
+
+enum { NAME_SIZE = 128, MAX_SOURCES = 64 };
+
+enum field_kind {
+    FIELD_BOOL,    /* bool */
+    FIELD_INT,     /* int in min .. max */
+    FIELD_NUMBER,  /* double in min .. max */
+    FIELD_NUMBERS, /* double [CONF_SUDOKU_CLASSES], each in min .. max */
+    FIELD_CHOICE,  /* an enum: the index of one of `choices` */
+    FIELD_TEXT,    /* char *, owned; one of `choices` if there are any; NULL is not written */
+    FIELD_SECTION, /* an object of `fields`, whose offsets count from the same base */
+    FIELD_SOURCE,  /* struct conf_source: its keys are among those of the object itself */
+    FIELD_DATA,    /* conf_train.data */
+    FIELD_MODEL,   /* conf_train.model */
+    FIELD_END
+};
+
+struct field {
+    const char *key; /* NULL for FIELD_SOURCE and FIELD_END */
+    enum field_kind kind;
+    size_t offset;
+    double min, max;
+    const char *const *choices; /* ends with NULL */
+    const struct field *fields; /* ends with FIELD_END */
+    bool required;
+};
+
+static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
+static const char *const generator_names[] = {"sudoku", NULL};
+static const char *const loss_names[] = {"stablemax", "softmax", NULL};     /* enum train_loss_kind */
+static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL}; /* enum train_optim_kind */
+static const char *const compute_names[] = {"f32", "bf16", NULL};           /* enum conf_compute */
+
+static const struct field file_fields[] = {
+    {.key = "path", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, path)},
+    {.key = "limit", .kind = FIELD_INT, .offset = offsetof(struct conf_source, limit), .max = INT_MAX},
+    {.kind = FIELD_END},
+};
+
+static const struct field generator_fields[] = {
+    {.key = "generate",
+     .kind = FIELD_TEXT,
+     .offset = offsetof(struct conf_source, generate),
+     .choices = generator_names},
+    {.key = "size", .kind = FIELD_INT, .offset = offsetof(struct conf_source, size), .min = 4, .max = 9},
+    {.key = "classes", .kind = FIELD_NUMBERS, .offset = offsetof(struct conf_source, classes), .max = 1e6},
+    {.key = "count",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_source, count),
+     .min = 1,
+     .max = 100e6,
+     .required = true},
+    {.key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_source, seed), .max = INT_MAX},
+    {.kind = FIELD_END},
+};
+
+/* Base: struct conf_source. */
+static const struct field data_fields[] = {
+    {.kind = FIELD_SOURCE},
+    {.key = "weight", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_source, weight), .max = 1e6},
+    {.kind = FIELD_END},
+};
+
+/* The base of all that follows: struct conf_train. */
+static const struct field optimizer_fields[] = {
+    {.key = "name",
+     .kind = FIELD_CHOICE,
+     .offset = offsetof(struct conf_train, optimizer.kind),
+     .choices = optimizer_names},
+    {.key = "lr", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.lr), .max = 10},
+    {.key = "weight_decay",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, optimizer.weight_decay),
+     .max = 100},
+    {.key = "beta1", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.beta1), .max = 0.99999},
+    {.key = "beta2", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.beta2), .max = 0.99999},
+    {.key = "scale",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, optimizer.scale),
+     .min = 0.001,
+     .max = 1000},
+    {.key = "eps", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.eps), .min = 1e-30, .max = 1},
+    {.kind = FIELD_END},
+};
+
+static const struct field puzzle_emb_fields[] = {
+    {.key = "lr", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, puzzle_emb.lr), .max = 10},
+    {.key = "weight_decay",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, puzzle_emb.weight_decay),
+     .max = 100},
+    {.kind = FIELD_END},
+};
+
+static const struct field schedule_fields[] = {
+    {.key = "warmup", .kind = FIELD_INT, .offset = offsetof(struct conf_train, schedule.warmup), .max = INT_MAX},
+    {.key = "constant_fraction",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, schedule.constant_fraction),
+     .max = 1},
+    {.key = "min_ratio", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, schedule.min_ratio), .max = 1},
+    {.kind = FIELD_END},
+};
+
+static const struct field ema_fields[] = {
+    {.key = "rate", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, ema.rate), .max = 1},
+    {.key = "ramp", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, ema.ramp)},
+    {.kind = FIELD_END},
+};
+
+static const struct field eval_fields[] = {
+    {.kind = FIELD_SOURCE, .offset = offsetof(struct conf_train, eval.source)},
+    {.key = "every", .kind = FIELD_INT, .offset = offsetof(struct conf_train, eval.every), .max = INT_MAX},
+    {.key = "max_steps", .kind = FIELD_INT, .offset = offsetof(struct conf_train, eval.max_steps), .max = 10000},
+    {.kind = FIELD_END},
+};
+
+static const struct field train_fields[] = {
+    {.key = "name", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, name)},
+    {.key = "puzzle", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, puzzle), .choices = puzzle_names},
+    {.key = "model", .kind = FIELD_MODEL, .required = true},
+    {.key = "data", .kind = FIELD_DATA, .required = true},
+    {.key = "augment", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, augment)},
+    {.key = "batch_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, batch_size), .min = 1, .max = 65536},
+    {.key = "pool_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, pool_size), .min = 1, .max = 1 << 20},
+    {.key = "random_initial_steps", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, random_initial_steps)},
+    {.key = "shards", .kind = FIELD_INT, .offset = offsetof(struct conf_train, shards), .min = 1, .max = 1024},
+    {.key = "threads", .kind = FIELD_INT, .offset = offsetof(struct conf_train, threads), .max = 1024},
+    {.key = "steps",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_train, steps),
+     .min = 1,
+     .max = INT_MAX,
+     .required = true},
+    {.key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_train, seed), .max = INT_MAX},
+    {.key = "loss", .kind = FIELD_CHOICE, .offset = offsetof(struct conf_train, loss), .choices = loss_names},
+    {.key = "halt_loss_weight",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, halt_loss_weight),
+     .max = 100},
+    {.key = "min_halt_steps",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_train, min_halt_steps),
+     .min = 1,
+     .max = 10000},
+    {.key = "optimizer", .kind = FIELD_SECTION, .fields = optimizer_fields},
+    {.key = "puzzle_emb", .kind = FIELD_SECTION, .fields = puzzle_emb_fields},
+    {.key = "schedule", .kind = FIELD_SECTION, .fields = schedule_fields},
+    {.key = "ema", .kind = FIELD_SECTION, .fields = ema_fields},
+    {.key = "checkpoint_every",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_train, checkpoint_every),
+     .max = INT_MAX},
+    {.key = "log_every", .kind = FIELD_INT, .offset = offsetof(struct conf_train, log_every), .min = 1, .max = INT_MAX},
+    {.key = "eval", .kind = FIELD_SECTION, .fields = eval_fields},
+    {.key = "compute", .kind = FIELD_CHOICE, .offset = offsetof(struct conf_train, compute), .choices = compute_names},
+    {.kind = FIELD_END},
+};
+
+static const struct conf_source source_defaults = {.size = 9, .classes = {1, 1, 1, 0}, .weight = 1};
+
+static const struct conf_train train_defaults = {
+    .augment = true,
+    .batch_size = 16,
+    .pool_size = 256,
+    .random_initial_steps = true,
+    .shards = 2,
+    .loss = TRAIN_LOSS_STABLEMAX,
+    .halt_loss_weight = 0.5,
+    .min_halt_steps = 1,
+    .optimizer = {.kind = TRAIN_ADAM_ATAN2,
+                  .lr = 1e-3,
+                  .weight_decay = 0.1,
+                  .beta1 = 0.9,
+                  .beta2 = 0.95,
+                  .scale = 1,
+                  .eps = 1e-8},
+    .puzzle_emb = {.lr = 0.01, .weight_decay = 0.1},
+    .schedule = {.min_ratio = 1},
+    .ema = {.rate = 0.999},
+    .log_every = 100,
+    .compute = CONF_COMPUTE_F32,
+};
+
+/* ---- reading ---- */
+
+static const struct field *source_fields(bool generated) {
+    return generated ? generator_fields : file_fields;
+}
+
+static trm_status out_of_memory(trm_error *err) {
+    return trm_fail(err, TRM_NO_MEMORY, "out of memory in the training configuration");
+}
+
+/* Stores the index of `value` in `choices` in *index (0 where anything is allowed); the value must be a string. */
+static trm_status read_choice(const char *const *choices, json_t *value, const char *name, int *index, trm_error *err) {
+    *index = 0;
+    const char *given = json_string_value(value);
+    if (!choices)
+        return given ? TRM_OK : trm_fail(err, TRM_INVALID, "%s: must be a string", name);
+    for (; given && choices[*index]; ++*index)
+        if (strcmp(given, choices[*index]) == 0)
+            return TRM_OK;
+
+    char list[NAME_SIZE] = "";
+    for (int i = 0; choices[i]; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s\"%s\"", i > 0 ? " or " : "", choices[i]);
+    }
+    return trm_fail(err, TRM_INVALID, "%s: must be %s", name, list);
+}
+
+static trm_status read_text(const char *const *choices, json_t *value, const char *name, char **text, trm_error *err) {
+    int index;
+    trm_status status = read_choice(choices, value, name, &index, err);
+    if (status != TRM_OK)
+        return status;
+    char *copy = strdup(json_string_value(value));
+    if (!copy)
+        return out_of_memory(err);
+    free(*text);
+    *text = copy;
+    return TRM_OK;
+}
+
+static trm_status read_int(const struct field *field, json_t *value, const char *name, int *out, trm_error *err) {
+    json_int_t given = json_integer_value(value);
+    if (!json_is_integer(value) || given < (json_int_t)field->min || given > (json_int_t)field->max)
+        return trm_fail(err, TRM_INVALID, "%s: must be an integer from %.0f to %.0f", name, field->min, field->max);
+    *out = (int)given;
+    return TRM_OK;
+}
+
+static trm_status read_number(const struct field *field, json_t *value, const char *name, double *out, trm_error *err) {
+    double given = json_number_value(value);
+    if (!json_is_number(value) || given < field->min || given > field->max)
+        return trm_fail(err, TRM_INVALID, "%s: must be a number from %g to %g", name, field->min, field->max);
+    *out = given;
+    return TRM_OK;
+}
+
+static trm_status read_numbers(const struct field *field, json_t *value, const char *name, double *out,
+                               trm_error *err) {
+    if (json_array_size(value) != CONF_SUDOKU_CLASSES)
+        return trm_fail(err, TRM_INVALID, "%s: must be an array of %d numbers", name, CONF_SUDOKU_CLASSES);
+    trm_status status = TRM_OK;
+    double sum = 0;
+    for (size_t i = 0; i < CONF_SUDOKU_CLASSES && status == TRM_OK; i++) {
+        status = read_number(field, json_array_get(value, i), name, &out[i], err);
+        sum += out[i];
+    }
+    if (status == TRM_OK && sum <= 0)
+        return trm_fail(err, TRM_INVALID, "%s: must not be all zero", name);
+    return status;
+}
+
+/* The original ignores members it does not know; in a file that people write they are mistakes. */
+static trm_status check_model_keys(json_t *model, const struct model_config *parsed, trm_error *err) {
+    char *text = model_config_format(parsed);
+    json_t *known = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    if (!known)
+        return out_of_memory(err);
+    trm_status status = TRM_OK;
+    const char *key;
+    json_t *value;
+    json_object_foreach(model, key, value) if (status == TRM_OK && !json_object_get(known, key)) status =
+        trm_fail(err, TRM_INVALID, "model.%s: unknown key", key);
+    json_decref(known);
+    return status;
+}
+
+static trm_status read_model(json_t *value, struct model_config *model, trm_error *err) {
+    if (!json_is_object(value))
+        return trm_fail(err, TRM_INVALID, "model: must be an object or the path of a file");
+    char *text = json_dumps(value, JSON_COMPACT);
+    if (!text)
+        return out_of_memory(err);
+    trm_error reason = {""};
+    trm_status status = model_config_parse(text, model, &reason);
+    free(text);
+    if (status != TRM_OK)
+        return trm_fail(err, status, "model: %s", reason.text);
+    return check_model_keys(value, model, err);
+}
+
+static trm_status read_object(json_t *object, const char *name, const struct field *fields, void *base, trm_error *err);
+
+static trm_status read_data(json_t *value, struct conf_train *conf, trm_error *err) {
+    size_t count = json_array_size(value);
+    if (count < 1 || count > MAX_SOURCES)
+        return trm_fail(err, TRM_INVALID, "data: must be an array of 1 to %d sources", MAX_SOURCES);
+    conf->data = calloc(count, sizeof *conf->data);
+    if (!conf->data)
+        return out_of_memory(err);
+    conf->data_count = (int)count;
+
+    double weights = 0;
+    for (int i = 0; i < conf->data_count; i++) {
+        struct conf_source *source = &conf->data[i];
+        *source = source_defaults;
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "data.%d", i);
+        trm_status status = read_object(json_array_get(value, (size_t)i), name, data_fields, source, err);
+        if (status != TRM_OK)
+            return status;
+        if (!source->path && !source->generate)
+            return trm_fail(err, TRM_INVALID, "%s: needs \"path\" or \"generate\"", name);
+        weights += source->weight;
+    }
+    if (weights <= 0)
+        return trm_fail(err, TRM_INVALID, "data: some weight must be above zero");
+    return TRM_OK;
+}
+
+static trm_status read_value(const struct field *field, json_t *value, const char *name, void *base, trm_error *err) {
+    void *member = (char *)base + field->offset;
+    switch (field->kind) {
+    case FIELD_BOOL:
+        if (!json_is_boolean(value))
+            return trm_fail(err, TRM_INVALID, "%s: must be true or false", name);
+        *(bool *)member = json_is_true(value);
+        return TRM_OK;
+    case FIELD_INT:
+        return read_int(field, value, name, member, err);
+    case FIELD_NUMBER:
+        return read_number(field, value, name, member, err);
+    case FIELD_NUMBERS:
+        return read_numbers(field, value, name, member, err);
+    case FIELD_CHOICE:
+        return read_choice(field->choices, value, name, member, err);
+    case FIELD_TEXT:
+        return read_text(field->choices, value, name, member, err);
+    case FIELD_SECTION:
+        return read_object(value, name, field->fields, base, err);
+    case FIELD_DATA:
+        return read_data(value, base, err);
+    case FIELD_MODEL:
+        return read_model(value, &((struct conf_train *)base)->model, err);
+    case FIELD_SOURCE:
+    case FIELD_END:
+        break;
+    }
+    return trm_fail(err, TRM_INVALID, "%s: cannot be set", name);
+}
+
+/* Reads the members of `object` that are among `fields`, and takes them out of it. */
+static trm_status take_fields(json_t *object, const char *name, const struct field *fields, void *base,
+                              trm_error *err) {
+    trm_status status = TRM_OK;
+    for (const struct field *field = fields; field->kind != FIELD_END && status == TRM_OK; field++) {
+        if (field->kind == FIELD_SOURCE) {
+            bool generated = json_object_get(object, "generate") != NULL;
+            status = take_fields(object, name, source_fields(generated), (char *)base + field->offset, err);
+            continue;
+        }
+        char inner[NAME_SIZE];
+        snprintf(inner, sizeof inner, "%s%s%s", name, *name ? "." : "", field->key);
+        json_t *value = json_object_get(object, field->key);
+        if (value)
+            status = read_value(field, value, inner, base, err);
+        else if (field->required)
+            status = trm_fail(err, TRM_INVALID, "%s: must be given", inner);
+        json_object_del(object, field->key);
+    }
+    return status;
+}
+
+/* Reads `object`, called `name` in messages ("" is the whole file), into the struct at `base`. */
+static trm_status read_object(json_t *object, const char *name, const struct field *fields, void *base,
+                              trm_error *err) {
+    if (!json_is_object(object))
+        return trm_fail(err, TRM_INVALID, "%s: must be an object", name);
+    json_t *rest = json_copy(object);
+    if (!rest)
+        return out_of_memory(err);
+    trm_status status = take_fields(rest, name, fields, base, err);
+    const char *unknown = json_object_iter_key(json_object_iter(rest));
+    if (status == TRM_OK && unknown)
+        status = trm_fail(err, TRM_INVALID, "%s%s%s: unknown key", name, *name ? "." : "", unknown);
+    json_decref(rest);
+    return status;
+}
+
+/* ---- files and overrides ---- */
+
+/* Replaces "model": "path" with the object in that file. */
+static trm_status load_model(json_t *root, trm_error *err) {
+    const char *path = json_string_value(json_object_get(root, "model"));
+    if (!path)
+        return TRM_OK;
+    json_t *model;
+    trm_status status = conf_json_load(path, &model, err);
+    if (status == TRM_OK && json_object_set_new(root, "model", model) != 0)
+        status = out_of_memory(err);
+    return status;
+}
+
+static trm_status override_key(json_t *root, const char *override, trm_error *err) {
+    trm_status status = conf_json_override(root, override, err);
+    return status == TRM_OK ? load_model(root, err) : status;
+}
+
+/* Moves the keys beside "model" that replace the model's own into it. */
+static trm_status move_into_model(json_t *root, trm_error *err) {
+    static const char *const keys[] = {"halt_max_steps", "halt_exploration_prob"};
+    json_t *model = json_object_get(root, "model");
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        json_t *value = json_object_get(root, keys[i]);
+        if (!value || !json_is_object(model))
+            continue;
+        if (json_object_set(model, keys[i], value) != 0)
+            return out_of_memory(err);
+        json_object_del(root, keys[i]);
+    }
+    return TRM_OK;
+}
+
+/* ---- what one key cannot say ---- */
+
+static trm_status check_source(const struct conf_train *conf, const struct conf_source *source, const char *name,
+                               trm_error *err) {
+    if (!source->generate)
+        return TRM_OK;
+    int size = source->size;
+    if (size != 4 && size != 6 && size != 9)
+        return trm_fail(err, TRM_INVALID, "%s.size: must be 4, 6 or 9", name);
+    if (strcmp(conf->puzzle, "sudoku") != 0)
+        return trm_fail(err, TRM_INVALID, "%s.generate: \"puzzle\" is \"%s\"", name, conf->puzzle);
+    if (conf->model.seq_len != size * size || conf->model.vocab_size != size + 2)
+        return trm_fail(err, TRM_INVALID, "%s.size: Sudoku of size %d needs model.seq_len %d and model.vocab_size %d",
+                        name, size, size * size, size + 2);
+    return TRM_OK;
+}
+
+static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
+    if (conf->pool_size % conf->batch_size != 0)
+        return trm_fail(err, TRM_INVALID, "pool_size: %d is not a multiple of batch_size, %d", conf->pool_size,
+                        conf->batch_size);
+    if (conf->shards > conf->batch_size)
+        return trm_fail(err, TRM_INVALID, "shards: %d is more than batch_size, %d", conf->shards, conf->batch_size);
+    if (conf->min_halt_steps > conf->model.halt_max_steps)
+        return trm_fail(err, TRM_INVALID, "min_halt_steps: %d is more than halt_max_steps, %d", conf->min_halt_steps,
+                        conf->model.halt_max_steps);
+    for (int i = 0; i < conf->data_count; i++) {
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "data.%d", i);
+        trm_status status = check_source(conf, &conf->data[i], name, err);
+        if (status != TRM_OK)
+            return status;
+    }
+    return check_source(conf, &conf->eval.source, "eval", err);
+}
+
+static trm_status set_defaults(struct conf_train *conf, trm_error *err) {
+    *conf = train_defaults;
+    conf->eval.source = source_defaults;
+    conf->name = strdup("run");
+    conf->puzzle = strdup("sudoku");
+    return conf->name && conf->puzzle ? TRM_OK : out_of_memory(err);
+}
+
+trm_status conf_train_load(const char *path, const char *const *overrides, int override_count, struct conf_train *conf,
+                           trm_error *err) {
+    json_t *root = NULL;
+    trm_status status = set_defaults(conf, err);
+    if (status == TRM_OK)
+        status = conf_json_load(path, &root, err);
+    if (status == TRM_OK)
+        status = load_model(root, err);
+    for (int i = 0; i < override_count && status == TRM_OK; i++)
+        status = override_key(root, overrides[i], err);
+    if (status == TRM_OK)
+        status = move_into_model(root, err);
+    if (status == TRM_OK)
+        status = read_object(root, "", train_fields, conf, err);
+    if (status == TRM_OK)
+        status = check_whole(conf, err);
+    json_decref(root);
+    if (status != TRM_OK)
+        conf_train_destroy(conf);
+    return status;
+}
+
+static void destroy_source(struct conf_source *source) {
+    free(source->path);
+    free(source->generate);
+}
+
+void conf_train_destroy(struct conf_train *conf) {
+    for (int i = 0; i < conf->data_count; i++)
+        destroy_source(&conf->data[i]);
+    free(conf->data);
+    destroy_source(&conf->eval.source);
+    free(conf->name);
+    free(conf->puzzle);
+    memset(conf, 0, sizeof *conf);
+}
+
+/* ---- writing ---- */
+
+static json_t *write_object(const struct field *fields, const void *base);
+
+static json_t *write_numbers(const double *numbers) {
+    json_t *array = json_array();
+    for (int i = 0; i < CONF_SUDOKU_CLASSES; i++)
+        if (json_array_append_new(array, json_real(numbers[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+static json_t *write_data(const struct conf_train *conf) {
+    json_t *array = json_array();
+    for (int i = 0; i < conf->data_count; i++)
+        if (json_array_append_new(array, write_object(data_fields, &conf->data[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+static json_t *write_model(const struct model_config *model) {
+    char *text = model_config_format(model);
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    return object;
+}
+
+/* A new value, or NULL when memory ran out. */
+static json_t *write_value(const struct field *field, const void *base) {
+    const void *member = (const char *)base + field->offset;
+    switch (field->kind) {
+    case FIELD_BOOL:
+        return json_boolean(*(const bool *)member);
+    case FIELD_INT:
+        return json_integer(*(const int *)member);
+    case FIELD_NUMBER:
+        return json_real(*(const double *)member);
+    case FIELD_NUMBERS:
+        return write_numbers(member);
+    case FIELD_CHOICE:
+        return json_string(field->choices[*(const int *)member]);
+    case FIELD_TEXT:
+        return json_string(*(char *const *)member);
+    case FIELD_SECTION:
+        return write_object(field->fields, base);
+    case FIELD_DATA:
+        return write_data(base);
+    case FIELD_MODEL:
+        return write_model(&((const struct conf_train *)base)->model);
+    case FIELD_SOURCE:
+    case FIELD_END:
+        break;
+    }
+    return NULL;
+}
+
+/* Adds the members that `fields` describe to `object`; false when memory ran out. */
+static bool write_fields(json_t *object, const struct field *fields, const void *base) {
+    for (const struct field *field = fields; field->kind != FIELD_END; field++) {
+        const void *member = (const char *)base + field->offset;
+        if (field->kind == FIELD_SOURCE) {
+            const struct conf_source *source = member;
+            if (!write_fields(object, source_fields(source->generate != NULL), source))
+                return false;
+        } else if (field->kind == FIELD_TEXT && !*(char *const *)member) {
+            continue;
+        } else if (json_object_set_new(object, field->key, write_value(field, base)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static json_t *write_object(const struct field *fields, const void *base) {
+    json_t *object = json_object();
+    if (object && !write_fields(object, fields, base)) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+char *conf_train_format(const struct conf_train *conf) {
+    json_t *root = write_object(train_fields, conf);
+    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    json_decref(root);
+    return text;
+}
