@@ -1,0 +1,113 @@
+/* models.c - names for checkpoints and what is told about them. Owned by main(), read by all. */
+#include "server/models.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Splits "NAME=PATH"; a name alone is that of the file without directories and last extension. A
+ * path with a slash before its first '=' has no name. Returns NULL when memory ran out. */
+static char *name_of(const char *spec, const char **path) {
+    const char *equals = strchr(spec, '=');
+    const char *slash = strchr(spec, '/');
+    if (equals && equals > spec && (!slash || equals < slash)) {
+        *path = equals + 1;
+        return strndup(spec, (size_t)(equals - spec));
+    }
+    *path = spec;
+    const char *file = strrchr(spec, '/') ? strrchr(spec, '/') + 1 : spec;
+    const char *dot = strrchr(file, '.');
+    return strndup(file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
+}
+
+static trm_status open_one(const char *spec, enum trm_backend backend, const struct srv_models *others,
+                           struct srv_model *model, trm_error *err) {
+    const char *path;
+    model->name = name_of(spec, &path);
+    if (!model->name) {
+        return trm_fail_memory(err, strlen(spec));
+    }
+    if (srv_models_find(others, model->name)) {
+        return trm_fail(err, TRM_INVALID, "two models are named '%s': use NAME=PATH", model->name);
+    }
+    trm_status status = trm_model_open(path, backend, &model->engine, err);
+    if (status != TRM_OK) {
+        return status;
+    }
+    const struct trm_model_info *info = trm_model_info(model->engine);
+    return proto_form_of(info->seq_len, info->vocab_size, info->puzzle == TRM_PUZZLE_SUDOKU, &model->form, err);
+}
+
+trm_status srv_models_open(char *const *specs, int count, enum trm_backend backend, struct srv_models *models,
+                           trm_error *err) {
+    *models = (struct srv_models){.items = calloc((size_t)count, sizeof *models->items)};
+    trm_status status = models->items ? TRM_OK : trm_fail_memory(err, (size_t)count * sizeof *models->items);
+    for (int i = 0; i < count && status == TRM_OK; i++) {
+        struct srv_model model = {.index = i};
+        status = open_one(specs[i], backend, models, &model, err);
+        models->items[models->count++] = model;
+    }
+    if (status != TRM_OK) {
+        srv_models_close(models);
+    }
+    return status;
+}
+
+void srv_models_close(struct srv_models *models) {
+    for (int i = 0; i < models->count; i++) {
+        trm_model_unref(models->items[i].engine);
+        free(models->items[i].name);
+    }
+    free(models->items);
+    *models = (struct srv_models){0};
+}
+
+const struct srv_model *srv_models_find(const struct srv_models *models, const char *name) {
+    for (int i = 0; i < models->count; i++) {
+        if (strcmp(models->items[i].name, name) == 0) {
+            return &models->items[i];
+        }
+    }
+    return NULL;
+}
+
+const struct srv_model *srv_models_for_cells(const struct srv_models *models, size_t cells) {
+    for (int i = 0; i < models->count; i++) {
+        if ((size_t)models->items[i].form.side * (size_t)models->items[i].form.side == cells) {
+            return &models->items[i];
+        }
+    }
+    return &models->items[0];
+}
+
+/* `json` as it stands in a checkpoint, on one line; null if it is no JSON. */
+static void write_foreign(struct proto_text *text, const char *json) {
+    json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+    char *line = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    proto_text_add_literal(text, line ? line : "null");
+    free(line);
+    json_decref(value);
+}
+
+void srv_models_write(const struct srv_models *models, struct proto_text *text) {
+    proto_text_add_literal(text, "{\"models\":[");
+    for (int i = 0; i < models->count; i++) {
+        const struct srv_model *model = &models->items[i];
+        const struct trm_model_info *info = trm_model_info(model->engine);
+        proto_text_add_literal(text, i ? ",{\"name\":" : "{\"name\":");
+        proto_text_add_string(text, model->name);
+        proto_text_add_literal(text, ",\"arch\":");
+        proto_text_add_string(text, info->arch);
+        proto_text_add_literal(text, ",\"puzzle\":");
+        proto_text_add_string(text, info->puzzle_name);
+        proto_text_addf(text, ",\"rows\":%d,\"columns\":%d,\"vocab_size\":%d,\"max_steps\":%d,\"hidden_size\":%d",
+                        model->form.side, model->form.side, info->vocab_size, info->halt_max_steps, info->hidden_size);
+        proto_text_addf(text, ",\"parameters\":%zu,\"flops_per_step\":%.0f,\"config\":", info->parameters,
+                        info->flops_per_step);
+        write_foreign(text, info->config);
+        proto_text_add_literal(text, ",\"provenance\":");
+        write_foreign(text, info->provenance);
+        proto_text_add_literal(text, "}");
+    }
+    proto_text_add_literal(text, "]}\n");
+}

@@ -1,0 +1,37 @@
+/* models.h - the checkpoints that a server holds, by name.
+ *
+ * Opened at the start by the main thread, immutable afterwards: any thread. */
+#ifndef TRM_SERVER_MODELS_H
+#define TRM_SERVER_MODELS_H
+
+#include "engine/engine.h"
+#include "proto/grid.h"
+#include "proto/text.h"
+
+struct srv_model {
+    char *name;
+    trm_model *engine;
+    struct proto_form form;
+    int index; /* in struct srv_models */
+};
+
+struct srv_models {
+    struct srv_model *items; /* [count] in the order of the command line */
+    int count;
+};
+
+/* Opens every "PATH" or "NAME=PATH" of `specs` ([count]); a PATH alone is named after its file. */
+trm_status srv_models_open(char *const *specs, int count, enum trm_backend backend, struct srv_models *models,
+                           trm_error *err);
+void srv_models_close(struct srv_models *models);
+
+/* NULL if there is no such model. */
+const struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
+
+/* The first model whose puzzles have that many cells, the first of all if there is none. */
+const struct srv_model *srv_models_for_cells(const struct srv_models *models, size_t cells);
+
+/* The document of GET /models. */
+void srv_models_write(const struct srv_models *models, struct proto_text *text);
+
+#endif

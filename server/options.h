@@ -1,0 +1,40 @@
+/* options.h - everything the server can be told: flag > environment > config file > default.
+ *
+ * One table (options.c) holds every option: --max-queue is also TRM_MAX_QUEUE and "max_queue" in the
+ * JSON file of --config. Read once at the start, read-only afterwards: any thread. */
+#ifndef TRM_SERVER_OPTIONS_H
+#define TRM_SERVER_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "engine/status.h"
+
+struct srv_options {
+    char **models; /* [model_count] "PATH" or "NAME=PATH" */
+    int model_count;
+    char *host, *backend, *log_level, *config;
+    int port;      /* 0: any free one */
+    int workers;   /* 0: one for each core */
+    int slots;     /* puzzles a worker steps at once, for each model */
+    int max_queue; /* puzzles that wait for a slot; also the most in one request */
+    int max_body;  /* bytes */
+    int max_connections;
+    int step_limit;   /* the largest max_steps of a request */
+    bool verify;      /* what a request that says nothing gets */
+    int idle_timeout; /* seconds */
+    int body_timeout; /* seconds */
+    int drain_limit;  /* seconds */
+};
+
+/* What the command line asks for. */
+enum srv_wish { SRV_RUN, SRV_HELP, SRV_VERSION };
+
+/* Fills *options from all four sources. TRM_INVALID (TRM_IO, TRM_FORMAT for the file) with a message
+ * that names the flag, variable or member; nothing is left to release then. */
+trm_status srv_options_read(int argc, char **argv, struct srv_options *options, enum srv_wish *wish, trm_error *err);
+void srv_options_release(struct srv_options *options);
+
+/* Prints the table to stdout, for --help. */
+void srv_options_print_help(void);
+
+#endif

@@ -1,0 +1,54 @@
+/* scheduler.h - continuous batching at the supervision step: one bounded queue, worker threads with
+ * slots, and the way back.
+ *
+ * Before every step a worker takes waiting puzzles into its free slots, never more than its share of
+ * all that wait and run, so that idle workers get some; after the step each puzzle that is done leaves
+ * its slot. Nothing waits for a batch to fill or for the slowest puzzle.
+ *
+ * Fairness: groups (requests) that wait for the same model stand in a ring and give one puzzle each in
+ * turn. Single puzzles are therefore served first come, first served, and a request of a thousand
+ * puzzles delays another by no more than one puzzle a turn. Models take turns step by step.
+ *
+ * Threads: all functions here are for the loop thread; `notify` is called on any. Workers own their
+ * batches; jobs are shared under the scheduler's lock (job.h). */
+#ifndef TRM_SERVER_SCHEDULER_H
+#define TRM_SERVER_SCHEDULER_H
+
+#include "engine/status.h"
+#include "server/job.h"
+#include "server/models.h"
+
+struct srv_scheduler;
+
+struct srv_scheduler_config {
+    const struct srv_models *models; /* must outlive the scheduler */
+    int workers, slots, max_queue;
+    void (*notify)(void *arg); /* there is something to collect; called under the lock, must not block */
+    void *arg;
+};
+
+/* Starts the workers and returns when all of them are ready to compute, or with the first failure. */
+trm_status srv_scheduler_create(const struct srv_scheduler_config *config, struct srv_scheduler **scheduler,
+                                trm_error *err);
+
+/* Ends the workers after the step they are in; every job that is not done becomes SRV_CANCELLED and
+ * waits to be collected. */
+void srv_scheduler_stop(struct srv_scheduler *scheduler);
+
+/* Frees a scheduler, stopping it first if need be. NULL is fine. */
+void srv_scheduler_destroy(struct srv_scheduler *scheduler);
+
+/* Queues a whole group, or TRM_FULL if the queue has not room for all of it. The group must live
+ * until each of its jobs was collected with an outcome other than SRV_RUNNING. */
+trm_status srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_group *group);
+
+/* Gives up a group's unfinished jobs: those that wait at once, those that run after the current step.
+ * All of them are there to be collected (again), with the progress they have made. */
+void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group);
+
+/* Brings `seen` of all updated jobs up to date and calls `update` for each, outside the lock. A job
+ * is final with the first outcome that is not SRV_RUNNING; `update` may then free its group once
+ * all of its jobs are, but not call this function again. */
+void srv_scheduler_collect(struct srv_scheduler *scheduler, void (*update)(struct srv_job *job, void *arg), void *arg);
+
+#endif
