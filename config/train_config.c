@@ -486,6 +486,7 @@ trm_status conf_train_load(const char *path, const char *const *overrides, int o
         status = move_into_model(root, err);
     if (status == TRM_OK)
         status = read_object(root, "", train_fields, conf, err);
+    conf->schedule.total = conf->steps;
     if (status == TRM_OK)
         status = check_whole(conf, err);
     json_decref(root);

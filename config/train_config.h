@@ -12,6 +12,7 @@
 #include "engine/model/config.h"
 #include "engine/train/loss.h"
 #include "engine/train/optim.h"
+#include "engine/train/schedule.h"
 
 enum { CONF_SUDOKU_CLASSES = 4 }; /* easy, medium, hard, very hard: enum sudoku_class */
 
@@ -42,8 +43,8 @@ struct conf_train {
     int data_count;
     bool augment; /* true: a random symmetry each time a puzzle is drawn */
 
-    int batch_size;            /* 16 puzzles an optimizer step */
-    int pool_size;             /* batch_size: carried puzzles, visited batch by batch; a multiple of batch_size */
+    int batch_size; /* 16 puzzles an optimizer step */
+    int pool_size;  /* 256 carried puzzles, visited batch by batch; a multiple of batch_size, equal to it: no pool */
     bool random_initial_steps; /* true: puzzles of a new pool start with a random step count */
     int shards;                /* 2 fixed parts of a batch, summed in order; at most batch_size */
     int threads;               /* 0: as many as cores; never more than shards work at once */
@@ -59,11 +60,7 @@ struct conf_train {
     struct {
         double lr, weight_decay; /* 0.01, 0.1 */
     } puzzle_emb;
-    struct {
-        int warmup;               /* 0 */
-        double constant_fraction; /* 0 */
-        double min_ratio;         /* 1; struct train_schedule is this and `steps` */
-    } schedule;
+    struct train_schedule schedule; /* {"warmup": 0, "constant_fraction": 0, "min_ratio": 1}; total is `steps` */
     struct {
         double rate; /* 0.999; 0: the average is the weights */
         bool ramp;   /* false */
@@ -91,7 +88,7 @@ trm_status conf_train_load(const char *path, const char *const *overrides, int o
 void conf_train_destroy(struct conf_train *conf);
 
 /* The whole configuration, defaults and model included, as one line of JSON: the provenance of a
- * checkpoint, and itself a valid file. Equal runs have equal texts. Returns a string that the
+ * checkpoint, and itself a valid file. Equal settings give equal texts. Returns a string that the
  * caller frees, or NULL when memory ran out. */
 char *conf_train_format(const struct conf_train *conf);
 

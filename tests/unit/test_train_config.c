@@ -58,6 +58,7 @@ static void absent_keys_have_their_defaults(void **state) {
     assert_int_equal(conf.shards, 2);
     assert_int_equal(conf.threads, 0);
     assert_int_equal(conf.steps, 10);
+    assert_int_equal(conf.schedule.total, 10);
     assert_int_equal(conf.loss, TRAIN_LOSS_STABLEMAX);
     assert_true(conf.halt_loss_weight == 0.5);
     assert_int_equal(conf.min_halt_steps, 1);
