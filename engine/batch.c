@@ -1,0 +1,251 @@
+/* batch.c - trm_batch: slots that puzzles enter and leave between supervision steps.
+ *
+ * A batch and everything in it belong to one worker thread; it shares only the immutable model. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/data/sudoku.h"
+#include "engine/model/runner.h"
+#include "engine/model_internal.h"
+
+struct slot {
+    bool busy;
+    struct trm_solve_options options; /* max_steps resolved */
+    struct trm_report report;
+    int32_t puzzle_identifier;
+    int32_t *tokens; /* [seq_len] the puzzle */
+    int32_t *answer; /* [seq_len] */
+    float *state;    /* [latents, tokens, hidden] */
+};
+
+struct trm_batch {
+    trm_model *model;
+    model_runner *runner;
+    struct slot *slots; /* [slot_count] */
+    int slot_count, busy;
+    int32_t *chunk_tokens; /* [chunk, seq_len] */
+    int32_t *chunk_ids;    /* [chunk] */
+    int32_t *token_block;  /* [slot_count, 2, seq_len] tokens and answers of all slots */
+    float *state_block;    /* [slot_count, state size] */
+};
+
+static const struct model_config *config_of(const trm_batch *batch) {
+    return batch->model->weights->config;
+}
+
+static trm_status allocate(trm_batch *batch, trm_error *err) {
+    const struct model_weights *w = batch->model->weights;
+    const size_t slots = (size_t)batch->slot_count, seq_len = (size_t)w->config->seq_len;
+    const size_t state = model_state_size(w->config, w->layout);
+    batch->slots = calloc(slots, sizeof *batch->slots);
+    batch->chunk_tokens = calloc((size_t)w->chunk * seq_len, sizeof *batch->chunk_tokens);
+    batch->chunk_ids = calloc((size_t)w->chunk, sizeof *batch->chunk_ids);
+    batch->token_block = calloc(slots * 2 * seq_len, sizeof *batch->token_block);
+    batch->state_block = calloc(slots, state * sizeof *batch->state_block);
+    if (!batch->slots || !batch->chunk_tokens || !batch->chunk_ids || !batch->token_block || !batch->state_block)
+        return trm_fail_memory(err, slots * state * sizeof *batch->state_block);
+    for (size_t i = 0; i < slots; i++) {
+        batch->slots[i].tokens = batch->token_block + 2 * i * seq_len;
+        batch->slots[i].answer = batch->slots[i].tokens + seq_len;
+        batch->slots[i].state = batch->state_block + i * state;
+    }
+    return TRM_OK;
+}
+
+trm_status trm_batch_create(trm_model *model, int slots, trm_batch **out, trm_error *err) {
+    if (slots < 1)
+        return trm_fail(err, TRM_INVALID, "a batch needs at least one slot, not %d", slots);
+    trm_batch *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return trm_fail_memory(err, sizeof *batch);
+    batch->model = trm_model_ref(model);
+    batch->slot_count = slots;
+    trm_status status = allocate(batch, err);
+    if (status == TRM_OK)
+        status = model_runner_create(model->weights, &batch->runner, err);
+    if (status != TRM_OK) {
+        trm_batch_destroy(batch);
+        return status;
+    }
+    *out = batch;
+    return TRM_OK;
+}
+
+void trm_batch_destroy(trm_batch *batch) {
+    if (!batch)
+        return;
+    model_runner_destroy(batch->runner);
+    free(batch->slots);
+    free(batch->chunk_tokens);
+    free(batch->chunk_ids);
+    free(batch->token_block);
+    free(batch->state_block);
+    trm_model_unref(batch->model);
+    free(batch);
+}
+
+int trm_batch_slots(const trm_batch *batch) {
+    return batch->slot_count;
+}
+
+int trm_batch_busy(const trm_batch *batch) {
+    return batch->busy;
+}
+
+/* ---- admission ---- */
+
+static trm_status check_puzzle(const trm_batch *batch, const int32_t *tokens, int id,
+                               const struct trm_solve_options *options, trm_error *err) {
+    const struct model_config *c = config_of(batch);
+    for (int i = 0; i < c->seq_len; i++)
+        if (tokens[i] < 0 || tokens[i] >= c->vocab_size)
+            return trm_fail(err, TRM_INVALID, "token %d of the puzzle is %d, outside 0..%d", i, (int)tokens[i],
+                            c->vocab_size - 1);
+    if (c->puzzle_emb_ndim > 0 && (id < 0 || id >= c->num_puzzle_identifiers))
+        return trm_fail(err, TRM_INVALID, "puzzle identifier %d is outside 0..%d", id, c->num_puzzle_identifiers - 1);
+    if (options->max_steps < 0 || options->min_steps < 0)
+        return trm_fail(err, TRM_INVALID, "step limits cannot be negative");
+    return TRM_OK;
+}
+
+trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_identifier,
+                           const struct trm_solve_options *options, int *slot_number, trm_error *err) {
+    trm_status status = check_puzzle(batch, tokens, puzzle_identifier, options, err);
+    if (status != TRM_OK)
+        return status;
+    int number = 0;
+    while (number < batch->slot_count && batch->slots[number].busy)
+        number++;
+    if (number == batch->slot_count)
+        return trm_fail(err, TRM_FULL, "all %d slots are taken", batch->slot_count);
+
+    struct slot *slot = &batch->slots[number];
+    const size_t bytes = (size_t)config_of(batch)->seq_len * sizeof *tokens;
+    slot->busy = true;
+    slot->options = *options;
+    if (slot->options.max_steps == 0)
+        slot->options.max_steps = config_of(batch)->halt_max_steps;
+    slot->puzzle_identifier = puzzle_identifier;
+    slot->report = (struct trm_report){.halt = TRM_RUNNING, .answer = slot->answer};
+    memcpy(slot->tokens, tokens, bytes);
+    memcpy(slot->answer, tokens, bytes); /* the best answer before the first step */
+    model_state_reset(batch->model->weights, slot->state);
+    batch->busy++;
+    *slot_number = number;
+    return TRM_OK;
+}
+
+static bool is_slot(const trm_batch *batch, int slot) {
+    return slot >= 0 && slot < batch->slot_count && batch->slots[slot].busy;
+}
+
+const struct trm_report *trm_batch_report(const trm_batch *batch, int slot) {
+    return is_slot(batch, slot) ? &batch->slots[slot].report : NULL;
+}
+
+void trm_batch_release(trm_batch *batch, int slot) {
+    if (!is_slot(batch, slot))
+        return;
+    batch->slots[slot].busy = false;
+    batch->busy--;
+}
+
+/* ---- what a step says ---- */
+
+/* The most likely token of each cell, and the mean of their softmax probabilities. */
+static float read_answer(const float *logits, int seq_len, int vocab, int32_t *answer) {
+    double confidence = 0.0;
+    for (int t = 0; t < seq_len; t++) {
+        const float *row = logits + (size_t)t * (size_t)vocab;
+        int best = 0;
+        for (int v = 1; v < vocab; v++)
+            if (row[v] > row[best])
+                best = v;
+        float total = 0.0f;
+        for (int v = 0; v < vocab; v++)
+            total += expf(row[v] - row[best]);
+        answer[t] = best;
+        confidence += 1.0 / (double)total;
+    }
+    return (float)(confidence / seq_len);
+}
+
+/* True if the model's puzzle has a verifier and it accepts the answer. */
+static bool is_verified(const trm_batch *batch, const struct slot *slot) {
+    const int cells = config_of(batch)->seq_len, size = data_sudoku_size_of(cells);
+    uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS];
+    if (batch->model->info.puzzle != TRM_PUZZLE_SUDOKU || size == 0)
+        return false;
+    for (int i = 0; i < cells; i++) {
+        if (slot->tokens[i] < 1 || slot->answer[i] < 1)
+            return false; /* padding is no digit */
+        puzzle[i] = (uint8_t)(slot->tokens[i] - 1);
+        answer[i] = (uint8_t)(slot->answer[i] - 1);
+    }
+    return data_sudoku_verify(size, puzzle, answer);
+}
+
+static bool has_verifier(const trm_batch *batch) {
+    return batch->model->info.puzzle == TRM_PUZZLE_SUDOKU && data_sudoku_size_of(config_of(batch)->seq_len) > 0;
+}
+
+static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
+    const struct trm_solve_options *o = &slot->options;
+    const struct trm_report *r = &slot->report;
+    if (!o->no_halt && r->step >= o->min_steps) {
+        if (o->verify && has_verifier(batch)) {
+            if (is_verified(batch, slot))
+                return TRM_HALT_VERIFIED;
+        } else {
+            float q = config_of(batch)->no_ACT_continue ? r->q_halt : r->q_halt - r->q_continue;
+            if (q > o->halt_threshold)
+                return TRM_HALT_Q_HEAD;
+        }
+    }
+    return r->step >= o->max_steps ? TRM_HALT_MAX_STEPS : TRM_RUNNING;
+}
+
+/* ---- stepping ---- */
+
+static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {
+    const struct model_config *c = config_of(batch);
+    const size_t seq_len = (size_t)c->seq_len;
+    for (int i = 0; i < batch->model->weights->chunk; i++) {
+        /* Places of a chunk that nobody needs repeat its first puzzle: shapes stay fixed. */
+        const struct slot *slot = members[i < count ? i : 0];
+        memcpy(batch->chunk_tokens + (size_t)i * seq_len, slot->tokens, seq_len * sizeof *slot->tokens);
+        batch->chunk_ids[i] = slot->puzzle_identifier;
+        model_runner_load(batch->runner, i, slot->state);
+    }
+    model_runner_set_input(batch->runner, batch->chunk_tokens, batch->chunk_ids);
+    trm_status status = model_runner_step(batch->runner, false, err);
+    for (int i = 0; i < count && status == TRM_OK; i++) {
+        struct slot *slot = members[i];
+        model_runner_store(batch->runner, i, slot->state);
+        slot->report.step++;
+        slot->report.q_halt = model_runner_q(batch->runner, i)[0];
+        slot->report.q_continue = model_runner_q(batch->runner, i)[1];
+        slot->report.confidence =
+            read_answer(model_runner_logits(batch->runner, i), c->seq_len, c->vocab_size, slot->answer);
+        slot->report.halt = decide(batch, slot);
+    }
+    return status;
+}
+
+trm_status trm_batch_step(trm_batch *batch, trm_error *err) {
+    enum { MAX_CHUNK = 64 };
+    struct slot *members[MAX_CHUNK];
+    const int chunk = batch->model->weights->chunk;
+    trm_status status = TRM_OK;
+    int count = 0;
+    for (int i = 0; i < batch->slot_count && status == TRM_OK; i++) {
+        if (batch->slots[i].busy && batch->slots[i].report.halt == TRM_RUNNING)
+            members[count++] = &batch->slots[i];
+        if (count == chunk) {
+            status = step_chunk(batch, members, count, err);
+            count = 0;
+        }
+    }
+    return count > 0 && status == TRM_OK ? step_chunk(batch, members, count, err) : status;
+}

@@ -1,0 +1,104 @@
+/* model.c - trm_model: an opened checkpoint, ready to run. Immutable but for its reference count. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model/runner.h"
+#include "engine/model_internal.h"
+#include "engine/model_memory.h"
+
+/* One puzzle at a time already fills a core's vector units: products of one and of eight puzzles of
+ * the shipped shapes run at the same rate, and a lone puzzle pays for nobody else. */
+enum { INFERENCE_CHUNK = 1 };
+
+static enum trm_puzzle puzzle_kind(const char *name) {
+    static const struct {
+        const char *name;
+        enum trm_puzzle kind;
+    } kinds[] = {{"sudoku", TRM_PUZZLE_SUDOKU}, {"maze", TRM_PUZZLE_MAZE}, {"arc", TRM_PUZZLE_ARC}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(name, kinds[i].name) == 0)
+            return kinds[i].kind;
+    return TRM_PUZZLE_OTHER;
+}
+
+static size_t count_parameters(const struct model_layout *layout) {
+    size_t count = 0;
+    for (int i = 0; i < layout->count; i++)
+        if (layout->tensors[i].kind == MODEL_PARAM)
+            count += (size_t)layout->tensors[i].rows * (size_t)layout->tensors[i].cols;
+    return count;
+}
+
+trm_status trm_model_from_memory(const struct model_config *config, const struct model_layout *layout,
+                                 const float *params, const float *buffers, const float *puzzle_emb,
+                                 const char *puzzle_name, enum trm_backend backend, trm_model **out, trm_error *err) {
+    const struct model_weights_options options = {.backend = backend, .dtype = OP_F32, .chunk = INFERENCE_CHUNK};
+    trm_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return trm_fail_memory(err, sizeof *model);
+    atomic_init(&model->references, 1);
+    model->config_text = model_config_format(config);
+    model->puzzle_name = strdup(puzzle_name);
+    trm_status status = model->config_text && model->puzzle_name ? TRM_OK : trm_fail(err, TRM_NO_MEMORY, "out of memory");
+    if (status == TRM_OK)
+        status = model_weights_create(config, layout, params, buffers, puzzle_emb, &options, &model->weights, err);
+    if (status != TRM_OK) {
+        trm_model_unref(model);
+        return status;
+    }
+    model->info = (struct trm_model_info){.arch = model_arch_name(config->arch),
+                                          .puzzle = puzzle_kind(puzzle_name),
+                                          .puzzle_name = model->puzzle_name,
+                                          .config = model->config_text,
+                                          .provenance = "{}",
+                                          .seq_len = config->seq_len,
+                                          .vocab_size = config->vocab_size,
+                                          .num_puzzle_identifiers = config->num_puzzle_identifiers,
+                                          .halt_max_steps = config->halt_max_steps,
+                                          .hidden_size = config->hidden_size,
+                                          .parameters = count_parameters(layout),
+                                          .flops_per_step = model_flops_per_step(config)};
+    *out = model;
+    return TRM_OK;
+}
+
+trm_status trm_model_open(const char *path, enum trm_backend backend, trm_model **out, trm_error *err) {
+    model_checkpoint *checkpoint = NULL;
+    trm_model *model = NULL;
+    trm_status status = model_checkpoint_open(path, &checkpoint, err);
+    if (status != TRM_OK)
+        return status;
+    const char *puzzle = st_metadata(model_checkpoint_file(checkpoint), "puzzle");
+    const char *provenance = st_metadata(model_checkpoint_file(checkpoint), "provenance");
+    status = trm_model_from_memory(model_checkpoint_config(checkpoint), model_checkpoint_layout(checkpoint),
+                                   model_checkpoint_params(checkpoint), model_checkpoint_buffers(checkpoint),
+                                   model_checkpoint_puzzle_emb(checkpoint), puzzle ? puzzle : "", backend, &model, err);
+    if (status != TRM_OK) {
+        model_checkpoint_close(checkpoint);
+        return status;
+    }
+    model->checkpoint = checkpoint;
+    if (provenance)
+        model->info.provenance = provenance;
+    *out = model;
+    return TRM_OK;
+}
+
+trm_model *trm_model_ref(trm_model *model) {
+    atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+    return model;
+}
+
+void trm_model_unref(trm_model *model) {
+    if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1)
+        return;
+    model_weights_destroy(model->weights);
+    model_checkpoint_close(model->checkpoint);
+    free(model->config_text);
+    free(model->puzzle_name);
+    free(model);
+}
+
+const struct trm_model_info *trm_model_info(const trm_model *model) {
+    return &model->info;
+}
