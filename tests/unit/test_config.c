@@ -44,7 +44,7 @@ static struct model_config changed(const char *name, const char *value, const ch
     struct model_config config;
     trm_error err = {""};
     if (parse_changed(name, value, name2, value2, &config, &err))
-        fail_msg("%s = %s: %s", name, value, err.text);
+        fail_msg("%s: %s", name ? name : "unchanged", err.text);
     return config;
 }
 

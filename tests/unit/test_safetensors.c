@@ -68,13 +68,12 @@ static uint8_t *read_bytes(const char *path, size_t *size) {
 
 /* Writes a file of a header, padded to 8 bytes, and `data_size` zero bytes. */
 static void write_header(const char *path, const char *header, size_t data_size) {
-    size_t length = strlen(header), padded = (length + 7) / 8 * 8;
-    char *bytes = calloc(1, 8 + padded + data_size);
+    size_t padded = (strlen(header) + 7) / 8 * 8;
+    char *bytes = calloc(1, 8 + padded + data_size + 1);
     assert_non_null(bytes);
     uint64_t prefix = padded;
     memcpy(bytes, &prefix, 8);
-    memset(bytes + 8, ' ', padded);
-    memcpy(bytes + 8, header, length);
+    snprintf(bytes + 8, padded + 1, "%-*s", (int)padded, header);
     write_bytes(path, bytes, 8 + padded + data_size);
     free(bytes);
 }
@@ -313,9 +312,8 @@ static void giant_header_lengths_are_refused(void **state) {
     const struct place *place = *state;
     static const uint64_t lengths[] = {3, 1 << 24, (1 << 24) + 1, UINT32_MAX, INT64_MAX, UINT64_MAX - 7, UINT64_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        char bytes[10] = {0};
+        char bytes[] = {0, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
         memcpy(bytes, &lengths[i], 8);
-        memcpy(bytes + 8, "{}", 2);
         write_bytes(place->path, bytes, sizeof bytes);
         st_file *file;
         trm_error err;
