@@ -228,6 +228,9 @@ static trm_status check(struct evaluation *evaluation, const struct train_eval_o
         return trm_fail(err, TRM_INVALID, "an option of the evaluation is negative");
     if (options->threads > MAX_THREADS)
         return trm_fail(err, TRM_INVALID, "%d threads: at most %d are possible", options->threads, MAX_THREADS);
+    if (options->verify && info->puzzle != TRM_PUZZLE_SUDOKU)
+        return trm_fail(err, TRM_UNSUPPORTED,
+                        "the model does not say that its puzzles are Sudokus: nothing verifies them");
     evaluation->max_steps = options->max_steps > 0 ? options->max_steps : info->halt_max_steps;
     evaluation->threads = options->threads > 0 ? options->threads : 1;
     evaluation->slots = options->slots > 0 ? options->slots : DEFAULT_SLOTS;
@@ -236,6 +239,8 @@ static trm_status check(struct evaluation *evaluation, const struct train_eval_o
     size_t share = set->count / (size_t)evaluation->threads + 1;
     if ((size_t)evaluation->slots > share)
         evaluation->slots = (int)share;
+    if (evaluation->max_steps < 1)
+        return trm_fail(err, TRM_INVALID, "neither the options nor the model say how many steps to run");
     if (options->min_steps > evaluation->max_steps)
         return trm_fail(err, TRM_INVALID, "at least %d steps wanted, but at most %d", options->min_steps,
                         evaluation->max_steps);

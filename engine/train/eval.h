@@ -46,8 +46,9 @@ struct train_eval_result {
 };
 
 /* Solves every puzzle of `set`, on options->threads threads with a batch each. TRM_INVALID when the
- * set's seq_len or vocab_size is not the model's, or an option is out of range; otherwise the first
- * failure of the engine. On success the caller releases *result with train_eval_result_destroy(). */
+ * set's seq_len or vocab_size is not the model's, or an option is out of range; TRM_UNSUPPORTED when
+ * verification is wanted and the model's puzzles have no verifier; otherwise the first failure of the
+ * engine. On success the caller releases *result with train_eval_result_destroy(). */
 trm_status train_evaluate(trm_model *model, const struct data_set *set, const struct train_eval_options *options,
                           struct train_eval_result *result, trm_error *err);
 

@@ -93,11 +93,22 @@ def test_no_puzzle_halts_before_the_minimum(model, puzzles):
     assert result["mean_steps"] == 4
 
 
-def test_verified_halts_are_always_right(model, puzzles):
-    result = evaluate(model, puzzles, "--limit", "32", "--verify")
+def test_verified_halts_are_always_right(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model")
+    result = evaluate(bundled_models()[0], puzzles, "--limit", "100", "--verify")
     # The puzzles have one solution: what the verifier accepts is exact, and exact answers halt.
     assert result["halted_fraction"] == pytest.approx(result["exact_accuracy"])
-    assert result["halt_precision"] in (None, 1)
+    assert result["halt_precision"] == 1
+
+
+def test_verification_without_a_verifier_is_refused(puzzles):
+    """The golden's metadata names no puzzle: its halting head must not pass for a verifier."""
+    if not os.path.exists(GOLDEN):
+        pytest.skip("no %s beside this checkout" % GOLDEN)
+    done = run(EVAL, "--model", GOLDEN, "--data", puzzles, "--limit", "2", "--verify")
+    assert done.returncode == 1
+    assert done.stdout == "" and "verif" in done.stderr
 
 
 def test_the_result_does_not_depend_on_the_threads(model, puzzles):
