@@ -14,7 +14,8 @@ struct data_file {
     size_t size;
 };
 
-/* Maps the regular file `path`; TRM_IO names it. data_file_unmap() also takes a zeroed struct. */
+/* Maps the regular file `path`, which nobody may cut short meanwhile; TRM_IO names it. data_file_unmap() also takes a
+ * zeroed struct. */
 trm_status data_file_map(const char *path, struct data_file *file, trm_error *err);
 void data_file_unmap(struct data_file *file);
 

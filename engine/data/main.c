@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -41,10 +42,13 @@ struct options {
     enum sudoku_class wanted;
 };
 
-__attribute__((format(printf, 1, 0))) static int usage_error(const char *format, const char *what) {
+__attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
     fputs("trm-data: ", stderr);
-    fprintf(stderr, format, what);
+    vfprintf(stderr, format, args);
     fputs("\nTry trm-data --help.\n", stderr);
+    va_end(args);
     return EXIT_USAGE;
 }
 
@@ -155,7 +159,10 @@ static int print_json(json_t *object) {
     if (printed)
         putchar('\n');
     json_decref(object);
-    return printed && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (printed && !ferror(stdout) && fflush(stdout) == 0)
+        return EXIT_SUCCESS;
+    fputs("trm-data: the result could not be printed\n", stderr);
+    return EXIT_FAILURE;
 }
 
 static int run_sudoku(int argc, char **argv) {
@@ -171,33 +178,33 @@ static int run_sudoku(int argc, char **argv) {
     if (parse_options(argc, argv, KNOWN, &options) != 0)
         return EXIT_USAGE;
     if (!options.csv || !options.out)
-        return usage_error("%s needs --csv and --out", "sudoku");
+        return usage_error("sudoku needs --csv and --out");
 
     struct data_set *set = NULL, *augmented = NULL;
     struct data_rng rng;
     trm_error err;
-    int result = EXIT_FAILURE;
+    int result;
     data_rng_seed(&rng, options.seed);
     char *dir = data_path_join(options.out, options.split);
-    if (!dir) {
-        trm_fail_memory(&err, strlen(options.out));
-        goto out;
-    }
-    if (data_set_load_csv(options.csv, (size_t)options.limit, &set, &err) != TRM_OK ||
-        data_set_augment(set, (int)options.augment, &rng, &augmented, &err) != TRM_OK ||
-        data_set_save(augmented, dir, &err) != TRM_OK || save_identifiers(options.out, &err) != TRM_OK)
-        goto out;
-    if (options.json) {
+    trm_status status = dir ? TRM_OK : trm_fail_memory(&err, strlen(options.out));
+    if (status == TRM_OK)
+        status = data_set_load_csv(options.csv, (size_t)options.limit, &set, &err);
+    if (status == TRM_OK)
+        status = data_set_augment(set, (int)options.augment, &rng, &augmented, &err);
+    if (status == TRM_OK)
+        status = data_set_save(augmented, dir, &err);
+    if (status == TRM_OK)
+        status = save_identifiers(options.out, &err);
+
+    if (status != TRM_OK) {
+        result = failure(&err);
+    } else if (options.json) {
         result = print_json(json_pack("{s:I, s:I, s:s}", "puzzles", (json_int_t)set->count, "rows",
                                       (json_int_t)augmented->count, "directory", dir));
     } else {
         printf("%zu puzzles, %zu rows in %s\n", set->count, augmented->count, dir);
         result = EXIT_SUCCESS;
     }
-
-out:
-    if (result != EXIT_SUCCESS)
-        failure(&err);
     data_set_destroy(augmented);
     data_set_destroy(set);
     free(dir);
@@ -235,13 +242,13 @@ static int run_generate(int argc, char **argv) {
         {"json", no_argument, NULL, JSON},         {0}};
     struct options options;
     if (argc < 2 || strcmp(argv[1], "sudoku") != 0)
-        return usage_error("generate makes %s", "sudoku: trm-data generate sudoku --count N");
+        return usage_error("what to generate is missing: trm-data generate sudoku --count N");
     if (parse_options(argc - 1, argv + 1, KNOWN, &options) != 0)
         return EXIT_USAGE;
     if (!options.count)
-        return usage_error("%s needs --count", "generate sudoku");
+        return usage_error("generate sudoku needs --count");
     if (options.json && !options.out)
-        return usage_error("%s needs --out: standard output has the puzzles", "--json");
+        return usage_error("--json needs --out: standard output has the puzzles");
 
     const bool terminal = isatty(STDERR_FILENO);
     struct progress progress = {.total = (size_t)options.count, .start = now()};
@@ -264,7 +271,7 @@ static int run_generate(int argc, char **argv) {
 
     int result = EXIT_SUCCESS;
     status = options.out ? data_set_save_csv(set, options.out, &err) : data_set_print_csv(set, stdout, &err);
-    if (status == TRM_OK && !options.out && fflush(stdout) != 0)
+    if (status == TRM_OK && !options.out && (ferror(stdout) || fflush(stdout) != 0))
         status = trm_fail(&err, TRM_IO, "standard output: %s", strerror(errno));
     if (status != TRM_OK)
         result = failure(&err);
@@ -331,7 +338,7 @@ static int run_verify(int argc, char **argv) {
     if (parse_options(argc, argv, KNOWN, &options) != 0)
         return EXIT_USAGE;
     if (!options.csv)
-        return usage_error("%s needs --csv", "verify");
+        return usage_error("verify needs --csv");
 
     struct data_set *set;
     trm_error err;
@@ -376,5 +383,5 @@ int main(int argc, char **argv) {
         return run_generate(argc - 1, argv + 1);
     if (strcmp(command, "verify") == 0)
         return run_verify(argc - 1, argv + 1);
-    return argc > 1 ? usage_error("%s is not a command", command) : usage_error("%s", "a command is missing");
+    return argc > 1 ? usage_error("%s is not a command", command) : usage_error("a command is missing");
 }
