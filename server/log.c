@@ -29,8 +29,8 @@ void srv_log(enum srv_log_level level, const char *message, const char *fields, 
     gmtime_r(&now.tv_sec, &utc);
     size_t room = sizeof line - 1; /* one byte stays for the newline */
     size_t length = strftime(line, room, "time=%Y-%m-%dT%H:%M:%S", &utc);
-    length += written(snprintf(line + length, room - length, ".%03ldZ level=%s msg=\"%s\"%s", now.tv_nsec / 1000000,
-                               names[level], message, fields[0] ? " " : ""),
+    length += written(snprintf(line + length, room - length, ".%03ldZ level=%s msg=\"%s\" ", now.tv_nsec / 1000000,
+                               names[level], message),
                       room - length);
     va_list args;
     va_start(args, fields);

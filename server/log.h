@@ -9,7 +9,7 @@ enum srv_log_level { SRV_DEBUG, SRV_INFO, SRV_WARN, SRV_ERROR };
 /* Lines below `level` are dropped. Call before there are threads. */
 void srv_log_set_level(enum srv_log_level level);
 
-/* `fields`, a printf format, is written after the message as it is: "port=%d model=%s"; "" for none.
+/* `fields`, a printf format, is written after the message as it is: "port=%d model=\"%s\"".
  * Control characters become '?'; a line is cut at 1 KiB. */
 void srv_log(enum srv_log_level level, const char *message, const char *fields, ...)
     __attribute__((format(printf, 3, 4)));

@@ -1,0 +1,62 @@
+/* listen.c - opened here rather than by libmicrohttpd, for errors that say why and port 0 that says
+ * which. No state. */
+#define _GNU_SOURCE /* SOCK_NONBLOCK */
+#include "server/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int port_of(int fd) {
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
+        return -1;
+    }
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+static int open_socket(const struct addrinfo *address) {
+    int on = 1;
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0) {
+        int reason = errno;
+        close(fd);
+        errno = reason;
+        return -1;
+    }
+    return fd;
+}
+
+trm_status srv_listen(const char *host, int port, int *fd, int *actual_port, trm_error *err) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *list = NULL;
+    char service[16];
+    snprintf(service, sizeof service, "%d", port);
+    int rc = getaddrinfo(host, service, &hints, &list);
+    if (rc != 0) {
+        return trm_fail(err, TRM_INVALID, "--host: %.100s: %s", host, gai_strerror(rc));
+    }
+    *fd = -1;
+    errno = 0;
+    for (const struct addrinfo *address = list; address && *fd < 0; address = address->ai_next) {
+        *fd = open_socket(address);
+    }
+    int reason = errno;
+    freeaddrinfo(list);
+    if (*fd < 0) {
+        return trm_fail(err, TRM_IO, "cannot listen on %.100s port %d: %s", host, port, strerror(reason));
+    }
+    *actual_port = port_of(*fd);
+    return TRM_OK;
+}

@@ -1,0 +1,57 @@
+/* main.c - trm-server: options, models, then the loop until a signal. Exit status 0, 1 (failed) or
+ * 2 (usage). */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/log.h"
+#include "server/models.h"
+#include "server/options.h"
+#include "server/server.h"
+
+static enum srv_log_level level_of(const char *name) {
+    return strcmp(name, "debug") == 0   ? SRV_DEBUG
+           : strcmp(name, "warn") == 0  ? SRV_WARN
+           : strcmp(name, "error") == 0 ? SRV_ERROR
+                                        : SRV_INFO;
+}
+
+static trm_status serve(const struct srv_options *options, trm_error *err) {
+    enum trm_backend backend = strcmp(options->backend, "reference") == 0 ? TRM_BACKEND_REFERENCE : TRM_BACKEND_ONEDNN;
+    struct srv_models models;
+    trm_status status = srv_models_open(options->models, options->model_count, backend, &models, err);
+    if (status != TRM_OK) {
+        return status;
+    }
+    for (int i = 0; i < models.count; i++) {
+        const struct trm_model_info *info = trm_model_info(models.items[i].engine);
+        srv_log(SRV_INFO, "model", "name=\"%s\" arch=%s puzzle=\"%s\" cells=%d parameters=%zu", models.items[i].name,
+                info->arch, info->puzzle_name, info->seq_len, info->parameters);
+    }
+    status = srv_server_run(options, &models, err);
+    srv_models_close(&models);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    struct srv_options options;
+    enum srv_wish wish;
+    trm_error error;
+    if (srv_options_read(argc, argv, &options, &wish, &error) != TRM_OK) {
+        fprintf(stderr, "trm-server: %s\n", error.text);
+        return 2;
+    }
+    int result = 0;
+    if (wish == SRV_HELP) {
+        srv_options_print_help();
+    } else if (wish == SRV_VERSION) {
+        printf("trm-server %s\n", TRM_VERSION);
+    } else {
+        srv_log_set_level(level_of(options.log_level));
+        if (serve(&options, &error) != TRM_OK) {
+            srv_log(SRV_ERROR, "failed", "reason=\"%s\"", error.text);
+            result = 1;
+        }
+    }
+    srv_options_release(&options);
+    return result;
+}

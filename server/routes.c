@@ -1,0 +1,53 @@
+/* routes.c - the table of paths, and the handlers too small for a file. Loop thread. */
+#include "server/routes.h"
+
+#include <string.h>
+
+#include "server/server.h"
+#include "server/solve.h"
+
+static void reply_literal(struct srv_exchange *x, int status, const char *json) {
+    struct proto_text text = {0};
+    proto_text_add_literal(&text, json);
+    srv_reply(x, status, "application/json", &text);
+}
+
+static void index_page(struct srv_exchange *x) {
+    reply_literal(x, 200,
+                  "{\"server\":\"trm-server\",\"version\":\"" TRM_VERSION "\","
+                  "\"paths\":[\"/solve\",\"/models\",\"/health/live\",\"/health/ready\"]}\n");
+}
+
+static void live(struct srv_exchange *x) {
+    reply_literal(x, 200, "{\"status\":\"live\"}\n");
+}
+
+static void ready(struct srv_exchange *x) {
+    if (x->server->draining) {
+        struct proto_problem problem;
+        proto_problem_set(&problem, PROTO_SHUTTING_DOWN, "", "accepted work is being finished");
+        srv_reply_problem(x, &problem);
+    } else {
+        reply_literal(x, 200, "{\"status\":\"ready\"}\n");
+    }
+}
+
+static void models(struct srv_exchange *x) {
+    struct proto_text text = {0};
+    srv_models_write(x->server->models, &text);
+    srv_reply(x, 200, "application/json", &text);
+}
+
+static const struct srv_route table[] = {
+    {"/", "GET, HEAD", index_page},      {"/solve", "POST", srv_solve},         {"/models", "GET, HEAD", models},
+    {"/health/live", "GET, HEAD", live}, {"/health/ready", "GET, HEAD", ready},
+};
+
+const struct srv_route *srv_route_find(const char *path) {
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (strcmp(table[i].path, path) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}

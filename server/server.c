@@ -1,0 +1,189 @@
+/* server.c - the loop thread's main part: it ties HTTP, the scheduler and signals to one libuv loop,
+ * and ends them in the right order. */
+#include "server/server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "server/listen.h"
+#include "server/log.h"
+#include "server/routes.h"
+#include "server/solve.h"
+
+enum { PING_MS = 15000, SPARE_FILES = 128 };
+
+/* Any thread: the scheduler has news. */
+static void wake(void *arg) {
+    uv_async_send(arg);
+}
+
+static void on_collect(uv_async_t *async) {
+    struct srv_server *server = async->data;
+    srv_scheduler_collect(server->scheduler, srv_solve_update, NULL);
+    srv_http_pump(server->http);
+}
+
+/* A comment every now and then keeps proxies from closing a stream that waits. */
+static void on_ping(uv_timer_t *timer) {
+    struct srv_server *server = timer->data;
+    for (struct srv_solve *solve = server->solves; solve; solve = solve->next) {
+        if (solve->framing == PROTO_SSE) {
+            solve->stream.ping = true;
+            srv_exchange_resume(solve->exchange);
+        }
+    }
+}
+
+static void on_drained(struct srv_server *server) {
+    uv_stop(&server->loop);
+}
+
+static void on_drain_limit(uv_timer_t *timer) {
+    struct srv_server *server = timer->data;
+    server->failed = true;
+    srv_log(SRV_WARN, "work is given up", "seconds=%d", server->options->drain_limit);
+    uv_stop(&server->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    struct srv_server *server = handle->data;
+    if (server->draining) {
+        srv_log(SRV_WARN, "ended by a second signal", "signal=%d", number);
+        _exit(128 + number);
+    }
+    srv_log(SRV_INFO, "finishing accepted work", "signal=%d limit_s=%d", number, server->options->drain_limit);
+    server->draining = true;
+    uv_timer_start(&server->drain_limit, on_drain_limit, (uint64_t)server->options->drain_limit * 1000, 0);
+    srv_http_drain(server->http, on_drained);
+    srv_http_pump(server->http);
+}
+
+/* Every connection is a file; the soft limit is often too low for them. */
+static void raise_file_limit(int connections) {
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)connections + SPARE_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+        srv_log(SRV_WARN, "fewer files than connections", "files=%lu connections=%d", (unsigned long)limit.rlim_cur,
+                connections);
+    }
+}
+
+static void open_handles(struct srv_server *server) {
+    uv_async_init(&server->loop, &server->collect, on_collect);
+    uv_timer_init(&server->loop, &server->drain_limit);
+    uv_timer_init(&server->loop, &server->pinger);
+    uv_signal_init(&server->loop, &server->sigterm);
+    uv_signal_init(&server->loop, &server->sigint);
+    server->collect.data = server->drain_limit.data = server->pinger.data = server;
+    server->sigterm.data = server->sigint.data = server;
+}
+
+static void close_handles(struct srv_server *server) {
+    uv_close((uv_handle_t *)&server->collect, NULL);
+    uv_close((uv_handle_t *)&server->drain_limit, NULL);
+    uv_close((uv_handle_t *)&server->pinger, NULL);
+    uv_close((uv_handle_t *)&server->sigterm, NULL);
+    uv_close((uv_handle_t *)&server->sigint, NULL);
+}
+
+static trm_status start_scheduler(struct srv_server *server, trm_error *err) {
+    uv_cpu_info_t *cpus;
+    int cores = 1;
+    if (uv_cpu_info(&cpus, &cores) == 0) {
+        uv_free_cpu_info(cpus, cores);
+    }
+    struct srv_scheduler_config config = {
+        .models = server->models,
+        .workers = server->options->workers ? server->options->workers
+                   : cores < 1              ? 1
+                                            : cores,
+        .slots = server->options->slots,
+        .max_queue = server->options->max_queue,
+        .notify = wake,
+        .arg = &server->collect,
+    };
+    trm_status status = srv_scheduler_create(&config, &server->scheduler, err);
+    if (status == TRM_OK) {
+        srv_log(SRV_INFO, "workers are ready", "workers=%d slots=%d", config.workers, config.slots);
+    }
+    return status;
+}
+
+static trm_status start_http(struct srv_server *server, trm_error *err) {
+    const struct srv_options *options = server->options;
+    int fd, port;
+    trm_status status = srv_listen(options->host, options->port, &fd, &port, err);
+    if (status != TRM_OK) {
+        return status;
+    }
+    struct srv_http_config config = {
+        .loop = &server->loop,
+        .server = server,
+        .listen_fd = fd,
+        .find = srv_route_find,
+        .max_body = (size_t)options->max_body,
+        .max_connections = options->max_connections,
+        .idle_timeout = options->idle_timeout,
+        .body_timeout = options->body_timeout,
+    };
+    status = srv_http_start(&config, &server->http, err);
+    if (status == TRM_OK) {
+        srv_log(SRV_INFO, "listening", "host=%s port=%d", options->host, port);
+    }
+    return status;
+}
+
+/* Ends what was started, in reverse order: no more exchanges, no more steps, the last solves freed. */
+static void stop(struct srv_server *server) {
+    if (server->http) {
+        for (struct srv_solve *solve = server->solves; solve; solve = solve->next) {
+            srv_exchange_resume(solve->exchange); /* libmicrohttpd cannot stop suspended connections */
+        }
+        srv_http_stop(server->http);
+    }
+    if (server->scheduler) {
+        srv_scheduler_stop(server->scheduler);
+        srv_scheduler_collect(server->scheduler, srv_solve_update, NULL);
+    }
+    close_handles(server);
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&server->loop);
+    srv_scheduler_destroy(server->scheduler);
+    srv_http_free(server->http);
+}
+
+trm_status srv_server_run(const struct srv_options *options, const struct srv_models *models, trm_error *err) {
+    struct srv_server server = {.options = options, .models = models};
+    int rc = uv_loop_init(&server.loop);
+    if (rc != 0) {
+        return trm_fail(err, TRM_NO_MEMORY, "event loop: %s", uv_strerror(rc));
+    }
+    signal(SIGPIPE, SIG_IGN);
+    raise_file_limit(options->max_connections);
+    uv_random(NULL, NULL, &server.run_id, sizeof server.run_id, 0, NULL);
+    open_handles(&server);
+    trm_status status = start_scheduler(&server, err);
+    if (status == TRM_OK) {
+        status = start_http(&server, err);
+    }
+    if (status == TRM_OK) {
+        uv_signal_start(&server.sigterm, on_signal, SIGTERM);
+        uv_signal_start(&server.sigint, on_signal, SIGINT);
+        uv_timer_start(&server.pinger, on_ping, PING_MS, PING_MS);
+        uv_run(&server.loop, UV_RUN_DEFAULT);
+    }
+    stop(&server);
+    if (status == TRM_OK && server.failed) {
+        status = trm_fail(err, TRM_FULL, "accepted work was given up after %d s", options->drain_limit);
+    }
+    if (status == TRM_OK) {
+        srv_log(SRV_INFO, "stopped", "requests=%lu", (unsigned long)server.last_id);
+    }
+    return status;
+}

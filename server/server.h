@@ -1,0 +1,37 @@
+/* server.h - one running server: what the parts of the loop thread share. */
+#ifndef TRM_SERVER_SERVER_H
+#define TRM_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "engine/status.h"
+#include "server/http.h"
+#include "server/models.h"
+#include "server/options.h"
+#include "server/scheduler.h"
+
+struct srv_solve;
+
+struct srv_server {
+    const struct srv_options *options;
+    const struct srv_models *models;
+    struct srv_scheduler *scheduler;
+    struct srv_http *http;
+    struct srv_solve *solves; /* list of all requests that are being solved */
+    uint64_t last_id;         /* of a request */
+    uint32_t run_id;          /* differs from one start to the next */
+    bool draining;            /* no new work is accepted */
+    bool failed;              /* accepted work was given up */
+
+    uv_loop_t loop;
+    uv_async_t collect;             /* the scheduler has something */
+    uv_timer_t drain_limit, pinger; /* the end of patience, comments for idle streams */
+    uv_signal_t sigterm, sigint;
+};
+
+/* Serves until a signal ends it. TRM_OK when all accepted work was finished. Main thread. */
+trm_status srv_server_run(const struct srv_options *options, const struct srv_models *models, trm_error *err);
+
+#endif

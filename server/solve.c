@@ -1,0 +1,282 @@
+/* solve.c - the life of a solve request. All of it on the loop thread; workers see only its jobs. */
+#include "server/solve.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/request.h"
+
+/* --- its memory ------------------------------------------------------------------------------------- */
+
+static void destroy(struct srv_solve *solve) {
+    srv_stream_close(&solve->stream);
+    srv_group_destroy(solve->group);
+    free(solve);
+}
+
+/* Into the list of the server, which knows by it whom to ping and whom to end. */
+static void enlist(struct srv_solve *solve) {
+    solve->next = solve->server->solves;
+    if (solve->next) {
+        solve->next->previous = solve;
+    }
+    solve->server->solves = solve;
+}
+
+static void delist(struct srv_solve *solve) {
+    if (solve->previous) {
+        solve->previous->next = solve->next;
+    } else {
+        solve->server->solves = solve->next;
+    }
+    if (solve->next) {
+        solve->next->previous = solve->previous;
+    }
+}
+
+/* --- the answer ------------------------------------------------------------------------------------- */
+
+static double ms_between(uint64_t from_ns, uint64_t to_ns) {
+    return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
+}
+
+double srv_solve_total_ms(const struct srv_solve *solve) {
+    return ms_between(solve->exchange->began_ns, uv_hrtime());
+}
+
+bool srv_solve_is_done(const struct srv_solve *solve, const struct srv_job *job) {
+    return solve->expired || job->seen.outcome != SRV_RUNNING;
+}
+
+static const char *halted_by(enum srv_outcome outcome) {
+    switch (outcome) {
+    case SRV_Q_HEAD:
+        return "q_head";
+    case SRV_VERIFIED:
+        return "verified";
+    case SRV_MAX_STEPS:
+        return "max_steps";
+    case SRV_RUNNING:
+    case SRV_CANCELLED:
+    case SRV_FAILED:
+        return "deadline"; /* the only reason to answer without a halt */
+    }
+    return "deadline";
+}
+
+struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct srv_job *job) {
+    const struct srv_track *track = &job->seen;
+    uint64_t now = uv_hrtime();
+    uint64_t started = track->started_ns ? track->started_ns : now;
+    uint64_t ended = track->ended_ns ? track->ended_ns : now;
+    return (struct proto_answer){
+        .form = &solve->model->form,
+        .puzzle = job->tokens,
+        .answer = track->steps ? srv_track_answer(solve->group, track, track->steps) : job->tokens,
+        .steps = track->steps,
+        .halted_by = halted_by(track->outcome),
+        .confidence = track->steps ? track->confidence[track->steps - 1] : 0,
+        .q_halt = track->q_halt,
+        .queue_ms = ms_between(solve->submitted_ns, started),
+        .compute_ms = ms_between(started, ended),
+    };
+}
+
+void srv_solve_describe_failure(struct proto_problem *problem) {
+    proto_problem_set(problem, PROTO_INTERNAL, "", "the engine could not compute this puzzle; the log has more");
+}
+
+/* Answers a request that is not a stream, when all of its puzzles are done. */
+static void reply(struct srv_exchange *x) {
+    struct srv_solve *solve = x->data;
+    struct proto_text text = {0};
+    struct srv_group *group = solve->group;
+    for (int i = 0; i < group->count; i++) {
+        if (group->jobs[i].seen.outcome == SRV_FAILED) {
+            struct proto_problem problem;
+            srv_solve_describe_failure(&problem);
+            srv_reply_problem(x, &problem);
+            return;
+        }
+    }
+    if (solve->many) {
+        proto_write_answers_open(&text, solve->id, solve->model->name);
+        for (int i = 0; i < group->count; i++) {
+            struct proto_answer answer = srv_solve_answer(solve, &group->jobs[i]);
+            proto_write_answers_item(&text, i, &answer);
+        }
+        proto_write_answers_close(&text, srv_solve_total_ms(solve));
+    } else {
+        struct proto_answer answer = srv_solve_answer(solve, &group->jobs[0]);
+        proto_write_answer(&text, solve->id, solve->model->name, &answer, srv_solve_total_ms(solve));
+    }
+    srv_reply(x, 200, proto_framing_type(PROTO_JSON), &text);
+}
+
+/* --- its progress ----------------------------------------------------------------------------------- */
+
+void srv_solve_update(struct srv_job *job, void *arg) {
+    struct srv_solve *solve = job->group->owner;
+    (void)arg;
+    if (job->seen.outcome != SRV_RUNNING) {
+        solve->pending--;
+    }
+    if (!solve->exchange) {
+        if (solve->pending == 0) {
+            destroy(solve);
+        }
+    } else if (solve->framing != PROTO_JSON || solve->pending == 0 || solve->expired) {
+        srv_exchange_resume(solve->exchange);
+    }
+}
+
+/* The deadline: what is there now is the answer. */
+static void on_deadline(struct srv_exchange *x) {
+    struct srv_solve *solve = x->data;
+    solve->expired = true;
+    srv_scheduler_cancel(solve->server->scheduler, solve->group);
+    srv_scheduler_collect(solve->server->scheduler, srv_solve_update, NULL);
+    srv_exchange_resume(x);
+}
+
+static void on_ended(struct srv_exchange *x) {
+    struct srv_solve *solve = x->data;
+    solve->exchange = NULL;
+    delist(solve);
+    if (solve->pending == 0) {
+        destroy(solve);
+    } else {
+        srv_scheduler_cancel(solve->server->scheduler, solve->group);
+    }
+}
+
+/* --- its beginning ---------------------------------------------------------------------------------- */
+
+static const struct srv_model *choose_model(const struct srv_models *models, const struct proto_request *request,
+                                            struct proto_problem *problem) {
+    if (!request->model) {
+        return srv_models_for_cells(models, proto_request_cells(request));
+    }
+    const struct srv_model *model = srv_models_find(models, request->model);
+    if (!model) {
+        proto_problem_set(problem, PROTO_UNKNOWN_MODEL, "/model", "there is no model '%.100s'; see /models",
+                          request->model);
+    }
+    return model;
+}
+
+/* The engine's options: what the request says, else what the server and the model say. */
+static bool engine_options(const struct srv_options *settings, const struct srv_model *model,
+                           const struct proto_options *wanted, struct trm_solve_options *options,
+                           struct proto_problem *problem) {
+    int trained = trm_model_info(model->engine)->halt_max_steps;
+    int preset = trained < 1 ? 1 : trained > settings->step_limit ? settings->step_limit : trained;
+    bool verifiable = model->form.sudoku_size > 0;
+    *options = (struct trm_solve_options){
+        .max_steps = wanted->max_steps ? wanted->max_steps : preset,
+        .min_steps = wanted->min_steps,
+        .no_halt = wanted->no_halt,
+        .halt_threshold = wanted->halt_threshold,
+        .verify = wanted->has_verify ? wanted->verify : settings->verify && verifiable,
+    };
+    if (options->verify && !verifiable) {
+        return proto_problem_set(problem, PROTO_INVALID, "/options/verify", "there is no verifier for model '%.100s'",
+                                 model->name);
+    }
+    if (options->min_steps > options->max_steps) {
+        return proto_problem_set(problem, PROTO_INVALID, "/options/min_steps", "is above max_steps, %d",
+                                 options->max_steps);
+    }
+    return true;
+}
+
+static bool no_memory(struct proto_problem *problem) {
+    return proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
+}
+
+static bool make_group(struct srv_solve *solve, const struct proto_request *request, struct proto_problem *problem) {
+    struct trm_solve_options options;
+    solve->model = choose_model(solve->server->models, request, problem);
+    if (!solve->model || !engine_options(solve->server->options, solve->model, &request->options, &options, problem)) {
+        return false;
+    }
+    solve->group = srv_group_create(solve->model, request->count, &options, solve->framing != PROTO_JSON);
+    if (!solve->group) {
+        return no_memory(problem);
+    }
+    solve->group->owner = solve;
+    for (int i = 0; i < request->count; i++) {
+        if (!proto_request_tokens(request, i, &solve->model->form, solve->group->jobs[i].tokens, problem)) {
+            return false;
+        }
+    }
+    if (solve->framing != PROTO_JSON && !srv_stream_open(&solve->stream, solve->group)) {
+        return no_memory(problem);
+    }
+    return true;
+}
+
+/* Checks a body and queues its puzzles: NULL with *problem filled in if that cannot be. */
+static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct proto_problem *problem) {
+    struct srv_server *server = x->server;
+    struct proto_limits limits = {.max_steps = server->options->step_limit, .max_grids = server->options->max_queue};
+    struct proto_request request;
+    struct srv_solve *solve = NULL;
+    if (server->draining) {
+        proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
+        return NULL;
+    }
+    if (!proto_request_read(x->body, x->body_length, &limits, &request, problem)) {
+        return NULL;
+    }
+    solve = calloc(1, sizeof *solve);
+    if (!solve) {
+        no_memory(problem);
+        goto release;
+    }
+    solve->server = server;
+    solve->exchange = x;
+    solve->many = request.many;
+    solve->pending = request.count;
+    solve->framing = proto_framing_of(srv_exchange_header(x, "Accept"));
+    solve->submitted_ns = uv_hrtime();
+    snprintf(solve->id, sizeof solve->id, "%08" PRIx32 "-%" PRIu64, server->run_id, ++server->last_id);
+    *deadline_ms = request.options.deadline_ms;
+    bool good = make_group(solve, &request, problem);
+    if (good && srv_scheduler_submit(server->scheduler, solve->group) != TRM_OK) {
+        good = proto_problem_set(problem, PROTO_OVERLOADED, "", "%d puzzles may wait, and there is no room for %d more",
+                                 server->options->max_queue, request.count);
+    }
+    if (!good) {
+        destroy(solve);
+        solve = NULL;
+    }
+release:
+    proto_request_release(&request);
+    return solve;
+}
+
+void srv_solve(struct srv_exchange *x) {
+    struct proto_problem problem;
+    int deadline_ms = 0;
+    struct srv_solve *solve = start(x, &deadline_ms, &problem);
+    if (!solve) {
+        srv_reply_problem(x, &problem);
+        return;
+    }
+    enlist(solve);
+    x->data = solve;
+    x->resumed = reply;
+    x->read = srv_stream_read;
+    x->ended = on_ended;
+    x->alarm = on_deadline;
+    if (deadline_ms) {
+        srv_exchange_set_alarm(x, (uint64_t)deadline_ms);
+    }
+    if (solve->framing == PROTO_JSON) {
+        srv_exchange_suspend(x);
+    } else {
+        srv_reply_stream(x, proto_framing_type(solve->framing));
+    }
+}

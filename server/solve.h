@@ -1,0 +1,47 @@
+/* solve.h - POST /solve: from a body to puzzles in the scheduler and back to an answer.
+ *
+ * A solve outlives its exchange when the client leaves: its puzzles are cancelled, and it is freed
+ * when the last has come back. Loop thread. */
+#ifndef TRM_SERVER_SOLVE_H
+#define TRM_SERVER_SOLVE_H
+
+#include "proto/answer.h"
+#include "server/http.h"
+#include "server/job.h"
+#include "server/server.h"
+#include "server/stream.h"
+
+struct srv_solve {
+    struct srv_server *server;
+    struct srv_exchange *exchange; /* NULL once it has ended */
+    struct srv_group *group;
+    const struct srv_model *model;
+    bool many;    /* "grids" was given */
+    bool expired; /* the deadline has passed: what is known now is the answer */
+    int pending;  /* jobs that are not final */
+    uint64_t submitted_ns;
+    char id[32];
+    enum proto_framing framing;
+    struct srv_stream stream;          /* when framing is not PROTO_JSON */
+    struct srv_solve *previous, *next; /* in server->solves */
+};
+
+/* The handler of POST /solve. */
+void srv_solve(struct srv_exchange *exchange);
+
+/* For srv_scheduler_collect(): takes note of a job's progress. `arg` is not used. */
+void srv_solve_update(struct srv_job *job, void *arg);
+
+/* True when nothing better is to be expected for this job. */
+bool srv_solve_is_done(const struct srv_solve *solve, const struct srv_job *job);
+
+/* What is known of a job, as an answer that borrows from it. */
+struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct srv_job *job);
+
+/* Milliseconds since the request came. */
+double srv_solve_total_ms(const struct srv_solve *solve);
+
+/* What a client is told of a job with the outcome SRV_FAILED. */
+void srv_solve_describe_failure(struct proto_problem *problem);
+
+#endif

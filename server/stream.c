@@ -1,0 +1,115 @@
+/* stream.c - see stream.h. Belongs to the loop thread. */
+#include "server/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/answer.h"
+#include "server/solve.h"
+
+enum { ENOUGH = 8 << 10 }; /* bytes to render at once; one message more may follow */
+
+bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group) {
+    size_t count = (size_t)group->count, cells = (size_t)group->cells;
+    *stream = (struct srv_stream){.unanswered = group->count};
+    stream->places = calloc(count, sizeof *stream->places);
+    stream->cells = calloc(count, cells * sizeof *stream->cells);
+    if (!stream->places || !stream->cells) {
+        srv_stream_close(stream);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        stream->places[i].sent = stream->cells + i * cells;
+        memcpy(stream->places[i].sent, group->jobs[i].tokens, cells * sizeof *stream->cells);
+    }
+    return true;
+}
+
+void srv_stream_close(struct srv_stream *stream) {
+    proto_text_release(&stream->text);
+    free(stream->places);
+    free(stream->cells);
+    *stream = (struct srv_stream){0};
+}
+
+static void render_step(struct srv_solve *solve, const struct srv_job *job, struct srv_stream_place *place) {
+    const struct srv_group *group = solve->group;
+    int oldest = job->seen.steps - group->depth + 1; /* older ones are lost to a slow reader */
+    int step = place->steps + 1 > oldest ? place->steps + 1 : oldest;
+    const int32_t *answer = srv_track_answer(group, &job->seen, step);
+    struct proto_step message = {
+        .form = &solve->model->form,
+        .index = solve->many ? job->index : -1,
+        .step = step,
+        .before = place->sent,
+        .answer = answer,
+        .q_halt = job->seen.q_halt[step - 1],
+        .confidence = job->seen.confidence[step - 1],
+    };
+    proto_stream_step(&solve->stream.text, solve->framing, &message);
+    memcpy(place->sent, answer, (size_t)group->cells * sizeof *answer);
+    place->steps = step;
+}
+
+static void render_final(struct srv_solve *solve, const struct srv_job *job, struct srv_stream_place *place) {
+    int index = solve->many ? job->index : -1;
+    if (job->seen.outcome == SRV_FAILED) {
+        struct proto_problem problem;
+        srv_solve_describe_failure(&problem);
+        proto_stream_problem(&solve->stream.text, solve->framing, index, &problem);
+    } else {
+        struct proto_answer answer = srv_solve_answer(solve, job);
+        proto_stream_answer(&solve->stream.text, solve->framing, index, solve->id, solve->model->name, &answer,
+                            srv_solve_total_ms(solve));
+    }
+    place->answered = true;
+    solve->stream.unanswered--;
+}
+
+/* Renders what there is to say of one puzzle, until the text is long enough. */
+static void render_puzzle(struct srv_solve *solve, int index) {
+    const struct srv_job *job = &solve->group->jobs[index];
+    struct srv_stream_place *place = &solve->stream.places[index];
+    while (!place->answered && solve->stream.text.length < ENOUGH) {
+        if (place->steps < job->seen.steps) {
+            render_step(solve, job, place);
+        } else if (srv_solve_is_done(solve, job)) {
+            render_final(solve, job, place);
+        } else {
+            return;
+        }
+    }
+}
+
+static void render(struct srv_solve *solve) {
+    struct srv_stream *stream = &solve->stream;
+    proto_text_reset(&stream->text);
+    stream->offset = 0;
+    for (int i = 0; i < solve->group->count && stream->text.length < ENOUGH; i++) {
+        render_puzzle(solve, stream->next);
+        stream->next = (stream->next + 1) % solve->group->count;
+    }
+    if (stream->ping && stream->text.length == 0 && solve->framing == PROTO_SSE) {
+        proto_stream_ping(&stream->text);
+    }
+    stream->ping = false;
+}
+
+ssize_t srv_stream_read(struct srv_exchange *x, char *buffer, size_t size) {
+    struct srv_solve *solve = x->data;
+    struct srv_stream *stream = &solve->stream;
+    if (stream->offset == stream->text.length) {
+        render(solve);
+    }
+    if (stream->text.failed) {
+        return SRV_STREAM_BROKEN;
+    }
+    size_t count = stream->text.length - stream->offset;
+    if (count == 0) {
+        return stream->unanswered ? 0 : SRV_STREAM_END;
+    }
+    count = count < size ? count : size;
+    memcpy(buffer, stream->text.data + stream->offset, count);
+    stream->offset += count;
+    return (ssize_t)count;
+}

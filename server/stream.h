@@ -1,0 +1,42 @@
+/* stream.h - the answer to a solve request as a stream: a message for each step, then the answer.
+ *
+ * Nothing is rendered before the client can take it: between the scheduler and the socket there are
+ * only the tracks of the jobs (the last 16 steps each, job.h) and one buffer. A client that reads more
+ * slowly than that misses old steps, never new ones. Loop thread. */
+#ifndef TRM_SERVER_STREAM_H
+#define TRM_SERVER_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/text.h"
+#include "server/http.h"
+#include "server/job.h"
+
+/* How far the client is with one puzzle. */
+struct srv_stream_place {
+    int32_t *sent; /* [cells] the last answer sent, before any the puzzle itself */
+    int steps;     /* the last step sent */
+    bool answered; /* the final message was sent */
+};
+
+struct srv_stream {
+    struct srv_stream_place *places; /* [count] */
+    int32_t *cells;                  /* [count, cells], memory of the places */
+    int unanswered;                  /* places whose final message was not sent */
+    int next;                        /* the place to look at next */
+    bool ping;                       /* a comment is due */
+    struct proto_text text;          /* rendered messages */
+    size_t offset;                   /* of it are sent */
+};
+
+/* Prepares a stream for a group whose tokens are filled in; false when memory ran out. */
+bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group);
+void srv_stream_close(struct srv_stream *stream); /* also of one that was never opened, all zero */
+
+/* The reader of the exchange (http.h), whose data is a struct srv_solve. */
+ssize_t srv_stream_read(struct srv_exchange *exchange, char *buffer, size_t size);
+
+#endif
