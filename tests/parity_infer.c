@@ -95,9 +95,8 @@ trm_status parity_infer(const model_checkpoint *golden, enum trm_backend backend
 
     const struct model_weights_options options = {.backend = backend, .dtype = OP_F32, .chunk = run.batch};
     if (status == TRM_OK)
-        status = model_weights_create(config, layout, model_checkpoint_params(golden),
-                                      model_checkpoint_buffers(golden), model_checkpoint_puzzle_emb(golden), &options,
-                                      &weights, err);
+        status = model_weights_create(config, layout, model_checkpoint_params(golden), model_checkpoint_buffers(golden),
+                                      model_checkpoint_puzzle_emb(golden), &options, &weights, err);
     if (status == TRM_OK)
         status = model_runner_create(weights, &runner, err);
     if (status == TRM_OK) {

@@ -12,8 +12,7 @@
 void embed_forward(const struct model_weights *w, const int32_t *input, int id, float *e);
 
 /* From de [tokens, hidden]: adds to `grads`, stores the puzzle row's gradient in `dpuzzle` [puzzle_emb_ndim]. */
-void embed_backward(const struct model_weights *w, const int32_t *input, const float *de, float *grads,
-                    float *dpuzzle);
+void embed_backward(const struct model_weights *w, const int32_t *input, const float *de, float *grads, float *dpuzzle);
 
 /* q [2] = q_head(z) of one puzzle; z [hidden] is position 0. */
 void embed_q_forward(const struct model_weights *w, const float *z, float *q);

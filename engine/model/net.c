@@ -74,8 +74,8 @@ static trm_status mlp_backward(struct net_machine *m, const struct model_layer_w
 
 /* ---- the gated MLP over the tokens: the same along the other axis, its norm too ---- */
 
-static trm_status mixing_forward(struct net_machine *m, const struct model_layer_weights *w,
-                                 struct net_layer_record *r, trm_error *err) {
+static trm_status mixing_forward(struct net_machine *m, const struct model_layer_weights *w, struct net_layer_record *r,
+                                 trm_error *err) {
     const struct sizes s = sizes_of(m);
     trm_status status =
         op_matmul_run(m->products->mix_gate_up, w->mix_gate_up, operand(m, r->x, r->x16), r->mixer, err);
@@ -108,8 +108,8 @@ static trm_status mixing_backward(struct net_machine *m, const struct model_laye
     trm_status status = op_matmul_run(m->products->mix_down_dx, w->mix_down, ds, m->work.dact, err);
     if (status != TRM_OK)
         return status;
-    m->kernels->swiglu_backward(r->mixer, r->mixer + s.mix, m->work.dact, s.chunk, s.mix, 2 * s.mix,
-                                m->weights->dtype, m->work.dwide, operand_at(m, m->work.dwide, s.mix), m->work.act);
+    m->kernels->swiglu_backward(r->mixer, r->mixer + s.mix, m->work.dact, s.chunk, s.mix, 2 * s.mix, m->weights->dtype,
+                                m->work.dwide, operand_at(m, m->work.dwide, s.mix), m->work.act);
     for (int p = 0; p < s.chunk && status == TRM_OK; p++) {
         size_t n = (size_t)p;
         status = op_matmul_run(m->products->mix_down_dw, operand_at(m, ds, n * puzzle),
@@ -152,12 +152,11 @@ static trm_status attention_backward(struct net_machine *m, const struct model_l
     if (status == TRM_OK)
         status = op_matmul_run(m->products->o_dw, ds, r->attended, grad_of(m, grads, t->o), err);
     for (int p = 0; p < s.chunk && status == TRM_OK; p++)
-        status =
-            op_attention_backward(m->attention, r->mixer + (size_t)p * 3 * width, m->work.dact + (size_t)p * width,
-                                  operand_at(m, m->work.dwide, (size_t)p * 3 * width), err);
+        status = op_attention_backward(m->attention, r->mixer + (size_t)p * 3 * width, m->work.dact + (size_t)p * width,
+                                       operand_at(m, m->work.dwide, (size_t)p * 3 * width), err);
     if (status == TRM_OK)
-        status = op_matmul_run(m->products->qkv_dw, m->work.dwide, operand(m, r->x, r->x16),
-                               grad_of(m, grads, t->qkv), err);
+        status =
+            op_matmul_run(m->products->qkv_dw, m->work.dwide, operand(m, r->x, r->x16), grad_of(m, grads, t->qkv), err);
     if (status == TRM_OK)
         status = op_matmul_run(m->products->qkv_dx, m->work.dwide, w->qkv_dx, dx, err);
     return status;

@@ -14,15 +14,15 @@
 
 /* What one layer leaves behind; R = chunk * tokens. 16-bit copies exist only with bf16 operands. */
 struct net_layer_record {
-    float *x;         /* [R, hidden] its input */
-    op_bf16 *x16;     /* [R, hidden] */
-    float *mixer;     /* [chunk, 2 inter_t, hidden] gate and up, or [R, 3 width] rotated q, k, v */
-    void *attended;   /* operand [R, width]: attention only */
-    float *y;         /* [R, hidden] after the mixer's norm */
-    op_bf16 *y16;     /* [R, hidden] */
+    float *x;          /* [R, hidden] its input */
+    op_bf16 *x16;      /* [R, hidden] */
+    float *mixer;      /* [chunk, 2 inter_t, hidden] gate and up, or [R, 3 width] rotated q, k, v */
+    void *attended;    /* operand [R, width]: attention only */
+    float *y;          /* [R, hidden] after the mixer's norm */
+    op_bf16 *y16;      /* [R, hidden] */
     float *mixer_rinv; /* [chunk, hidden] (token mixing) or [R] */
-    float *gate_up;   /* [R, 2 inter] */
-    float *rinv;      /* [R] of the second norm */
+    float *gate_up;    /* [R, 2 inter] */
+    float *rinv;       /* [R] of the second norm */
 };
 
 struct net_record {

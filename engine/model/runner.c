@@ -20,22 +20,22 @@ struct model_runner {
     size_t puzzle; /* tokens * hidden: one latent of one puzzle */
     size_t plane;  /* R * hidden: one latent of the chunk */
 
-    int32_t *input;                     /* [chunk, seq_len] */
-    float *e;                           /* [R, hidden] input embeddings */
-    float *z[MODEL_MAX_LATENTS];        /* [R, hidden] each */
-    float *current[MODEL_MAX_LATENTS];  /* where each latent is now: z[i], or a record's output */
-    float *logits;                      /* [R, vocab] */
-    float *q;                           /* [chunk, 2] */
-    op_bf16 *out16;                     /* [R, hidden] operand of the heads, bf16 only */
-    struct net_record shared;           /* for operations without gradient; its out is set to their dst */
-    struct net_layer_record *layers;    /* of all records */
-    struct net_record *records;         /* [program.count - program.grad_from], training */
-    float *dz[MODEL_MAX_LATENTS];       /* [R, hidden] each, training */
-    float *de;                          /* [R, hidden], training */
-    float *dx;                          /* [R, hidden], training */
-    float *dlogits;                     /* [R, vocab], rows of puzzle tokens stay zero; training */
-    op_bf16 *dlogits16;                 /* [R, vocab], training with bf16 */
-    float *dq;                          /* [chunk, 2], training */
+    int32_t *input;                    /* [chunk, seq_len] */
+    float *e;                          /* [R, hidden] input embeddings */
+    float *z[MODEL_MAX_LATENTS];       /* [R, hidden] each */
+    float *current[MODEL_MAX_LATENTS]; /* where each latent is now: z[i], or a record's output */
+    float *logits;                     /* [R, vocab] */
+    float *q;                          /* [chunk, 2] */
+    op_bf16 *out16;                    /* [R, hidden] operand of the heads, bf16 only */
+    struct net_record shared;          /* for operations without gradient; its out is set to their dst */
+    struct net_layer_record *layers;   /* of all records */
+    struct net_record *records;        /* [program.count - program.grad_from], training */
+    float *dz[MODEL_MAX_LATENTS];      /* [R, hidden] each, training */
+    float *de;                         /* [R, hidden], training */
+    float *dx;                         /* [R, hidden], training */
+    float *dlogits;                    /* [R, vocab], rows of puzzle tokens stay zero; training */
+    op_bf16 *dlogits16;                /* [R, vocab], training with bf16 */
+    float *dq;                         /* [chunk, 2], training */
     void *block;
 };
 
@@ -336,9 +336,8 @@ static trm_status heads_backward(model_runner *r, float *grads, trm_error *err) 
     const void *operand = out, *dlogits = r->dlogits;
     if (w->dtype == OP_BF16) {
         r->machine.kernels->to_bf16(out, r->plane, r->out16);
-        r->machine.kernels->to_bf16(r->dlogits,
-                                    (size_t)w->chunk * (size_t)w->config->tokens * (size_t)w->config->vocab_size,
-                                    r->dlogits16);
+        r->machine.kernels->to_bf16(
+            r->dlogits, (size_t)w->chunk * (size_t)w->config->tokens * (size_t)w->config->vocab_size, r->dlogits16);
         operand = r->out16;
         dlogits = r->dlogits16;
     }

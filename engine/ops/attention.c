@@ -19,7 +19,7 @@ struct op_attention {
     float *cosine;     /* [tokens, dim / 2] */
     float *sine;       /* [tokens, dim / 2] */
     float *score;      /* [tokens, tokens] */
-    void *prob;         /* operand [tokens, tokens] */
+    void *prob;        /* operand [tokens, tokens] */
     float *dprob;      /* [tokens, tokens] */
     float *out;        /* [tokens, width] */
     float *dqkv;       /* [tokens, 3 * width] */
@@ -52,9 +52,7 @@ static trm_status plan(op_attention *at, op_context *context, trm_error *err) {
          {.m = t, .n = t, .k = d, .lda = 3 * width, .ldb = 3 * width, .b_transposed = true, .dtype = type}},
         {&at->mix, false, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = width, .dtype = type}},
         {&at->dp, true, {.m = t, .n = t, .k = d, .lda = width, .ldb = 3 * width, .b_transposed = true, .dtype = type}},
-        {&at->dv,
-         true,
-         {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = width, .ldc = 3 * width, .dtype = type}},
+        {&at->dv, true, {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = width, .ldc = 3 * width, .dtype = type}},
         {&at->dq, true, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = 3 * width, .dtype = type}},
         {&at->dk,
          true,

@@ -140,7 +140,7 @@ static void run_reference(const struct op_matmul_shape *s, const void *a, const 
 /* ---- oneDNN: the parts that differ between 2.x and 3.x ---- */
 
 #if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t memory_desc;          /* opaque, owned */
+typedef dnnl_memory_desc_t memory_desc; /* opaque, owned */
 typedef const_dnnl_memory_desc_t memory_desc_ref;
 
 static dnnl_status_t desc_strided(memory_desc *desc, const dnnl_dims_t dims, dnnl_data_type_t type,
@@ -311,8 +311,7 @@ cleanup:
     return status;
 }
 
-trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **out,
-                            trm_error *err) {
+trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **out, trm_error *err) {
     trm_status result = check_shape(shape, err);
     if (result != TRM_OK)
         return result;
@@ -366,10 +365,8 @@ trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, float *c, 
     dnnl_memory_set_data_handle(mm->b, (void *)(uintptr_t)b);
     dnnl_memory_set_data_handle(mm->c, c);
     dnnl_memory_set_data_handle(mm->scratch, mm->context->scratch);
-    const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, mm->a},
-                                    {DNNL_ARG_WEIGHTS, mm->b},
-                                    {DNNL_ARG_DST, mm->c},
-                                    {DNNL_ARG_SCRATCHPAD, mm->scratch}};
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, mm->a}, {DNNL_ARG_WEIGHTS, mm->b}, {DNNL_ARG_DST, mm->c}, {DNNL_ARG_SCRATCHPAD, mm->scratch}};
     dnnl_status_t status =
         dnnl_primitive_execute(mm->primitive, mm->context->stream, (int)(sizeof args / sizeof *args), args);
     return status == dnnl_success ? TRM_OK : dnnl_fail(err, status, "a matrix product");

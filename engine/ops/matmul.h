@@ -27,13 +27,13 @@ enum op_dtype { OP_F32, OP_BF16 };
 struct op_matmul_shape {
     int batch; /* 0 means 1 */
     int m, n, k;
-    bool a_transposed; /* A is stored [k, m] */
-    bool b_transposed; /* B is stored [n, k], as linear weights are */
-    bool a_shared;     /* one A for the whole batch */
-    bool b_packed;     /* B was rearranged by op_matmul_pack(), and is one for the whole batch */
-    bool accumulate;   /* add to C */
-    enum op_dtype dtype; /* of A and B */
-    int lda, ldb, ldc; /* distance between stored rows in elements; 0: dense */
+    bool a_transposed;             /* A is stored [k, m] */
+    bool b_transposed;             /* B is stored [n, k], as linear weights are */
+    bool a_shared;                 /* one A for the whole batch */
+    bool b_packed;                 /* B was rearranged by op_matmul_pack(), and is one for the whole batch */
+    bool accumulate;               /* add to C */
+    enum op_dtype dtype;           /* of A and B */
+    int lda, ldb, ldc;             /* distance between stored rows in elements; 0: dense */
     size_t a_step, b_step, c_step; /* distance between batch elements; 0: dense */
 };
 

@@ -1,0 +1,398 @@
+/* core.c - see core.h. During a step each shard's runner, gradient and rows belong to the thread
+ * that works on the shard; everything else to the caller. */
+#include "engine/train/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model/runner.h"
+#include "engine/train/team.h"
+
+enum { MAX_CHUNK = 8, RANGE_ALIGNMENT = 64 };
+
+/* A fixed part of the batch. */
+struct shard {
+    model_runner *runner;
+    float *grads;          /* [param_size]; the first shard's is where all are summed */
+    int32_t *chunk_inputs; /* [chunk, seq_len] */
+    int32_t *chunk_ids;    /* [chunk] */
+    struct train_metrics metrics;
+    trm_status status;
+    trm_error err;
+};
+
+struct train_core {
+    const struct model_config *config;
+    const struct model_layout *layout;
+    struct train_core_options options;
+    int chunk, per_shard; /* puzzles */
+    struct train_weights weights;
+    struct model_weights *packed;
+    struct shard *shards;   /* [options.shards] */
+    struct train_row *rows; /* [pool_size] */
+    int32_t *token_block;   /* [pool_size, 2, seq_len] */
+    float *state_block;     /* [pool_size, state size] */
+    float *logits;          /* [batch_size, seq_len, vocab] */
+    float *q;               /* [batch_size, 2] */
+    double *target;         /* [batch_size] */
+    int32_t *batch_ids;     /* [batch_size] */
+    float *puzzle_sums;     /* [batch_size, puzzle_emb_ndim] scratch of the sign step */
+    train_team *team;
+    int64_t updates;
+    /* The step under way. */
+    int first;
+    double factor;
+};
+
+/* ---- life ---- */
+
+static float *zeros(size_t count) {
+    void *block = NULL;
+    size_t bytes = (count ? count : 1) * sizeof(float);
+    if (posix_memalign(&block, 64, bytes) != 0)
+        return NULL;
+    return memset(block, 0, bytes);
+}
+
+static trm_status allocate_weights(train_core *core, trm_error *err) {
+    const struct model_config *c = core->config;
+    const size_t params = core->layout->param_size;
+    struct train_weights *w = &core->weights;
+    w->params = zeros(params);
+    w->ema = zeros(params);
+    w->moment1 = zeros(params);
+    w->moment2 = zeros(params);
+    w->buffers = zeros(core->layout->buffer_size);
+    if (c->puzzle_emb_ndim > 0) {
+        w->puzzle_emb = zeros((size_t)c->num_puzzle_identifiers * (size_t)c->puzzle_emb_ndim);
+        w->puzzle_grads = zeros((size_t)core->options.batch_size * (size_t)c->puzzle_emb_ndim);
+        core->puzzle_sums = zeros((size_t)core->options.batch_size * (size_t)c->puzzle_emb_ndim);
+    }
+    if (!w->params || !w->ema || !w->moment1 || !w->moment2 || !w->buffers ||
+        (c->puzzle_emb_ndim > 0 && (!w->puzzle_emb || !w->puzzle_grads || !core->puzzle_sums)))
+        return trm_fail_memory(err, 4 * params * sizeof(float));
+    return TRM_OK;
+}
+
+static trm_status allocate_rows(train_core *core, trm_error *err) {
+    const struct model_config *c = core->config;
+    const size_t pool = (size_t)core->options.pool_size, batch = (size_t)core->options.batch_size;
+    const size_t seq_len = (size_t)c->seq_len, state = model_state_size(c, core->layout);
+    core->rows = calloc(pool, sizeof *core->rows);
+    core->token_block = calloc(pool, 2 * seq_len * sizeof *core->token_block);
+    core->state_block = zeros(pool * state);
+    core->logits = zeros(batch * seq_len * (size_t)c->vocab_size);
+    core->q = zeros(batch * 2);
+    core->target = calloc(batch, sizeof *core->target);
+    core->batch_ids = calloc(batch, sizeof *core->batch_ids);
+    if (!core->rows || !core->token_block || !core->state_block || !core->logits || !core->q || !core->target ||
+        !core->batch_ids)
+        return trm_fail_memory(err, pool * state * sizeof(float));
+    for (size_t i = 0; i < pool; i++)
+        core->rows[i] = (struct train_row){.inputs = core->token_block + 2 * i * seq_len,
+                                           .labels = core->token_block + (2 * i + 1) * seq_len,
+                                           .state = core->state_block + i * state,
+                                           .halted = 1};
+    return TRM_OK;
+}
+
+static trm_status create_shards(train_core *core, trm_error *err) {
+    const size_t seq_len = (size_t)core->config->seq_len;
+    trm_status status = TRM_OK;
+    core->shards = calloc((size_t)core->options.shards, sizeof *core->shards);
+    if (!core->shards)
+        return trm_fail_memory(err, (size_t)core->options.shards * sizeof *core->shards);
+    for (int i = 0; i < core->options.shards && status == TRM_OK; i++) {
+        struct shard *shard = &core->shards[i];
+        shard->grads = zeros(core->layout->param_size);
+        shard->chunk_inputs = calloc((size_t)core->chunk, seq_len * sizeof *shard->chunk_inputs);
+        shard->chunk_ids = calloc((size_t)core->chunk, sizeof *shard->chunk_ids);
+        if (!shard->grads || !shard->chunk_inputs || !shard->chunk_ids)
+            return trm_fail_memory(err, core->layout->param_size * sizeof(float));
+        status = model_runner_create(core->packed, &shard->runner, err);
+    }
+    core->weights.grads = core->shards[0].grads;
+    return status;
+}
+
+static trm_status check_options(const struct train_core_options *o, trm_error *err) {
+    if (o->batch_size < 1 || o->shards < 1 || o->threads < 1 || o->batch_size % o->shards != 0)
+        return trm_fail(err, TRM_INVALID, "a batch of %d cannot be split into %d equal shards", o->batch_size,
+                        o->shards);
+    if (o->pool_size < o->batch_size || o->pool_size % o->batch_size != 0)
+        return trm_fail(err, TRM_INVALID, "a pool of %d is not a multiple of the batch of %d", o->pool_size,
+                        o->batch_size);
+    return TRM_OK;
+}
+
+trm_status train_core_create(const struct model_config *config, const struct model_layout *layout,
+                             const struct train_core_options *options, train_core **out, trm_error *err) {
+    trm_status status = check_options(options, err);
+    if (status != TRM_OK)
+        return status;
+    train_core *core = calloc(1, sizeof *core);
+    if (!core)
+        return trm_fail_memory(err, sizeof *core);
+    core->config = config;
+    core->layout = layout;
+    core->options = *options;
+    core->per_shard = options->batch_size / options->shards;
+    core->chunk = core->per_shard < MAX_CHUNK ? core->per_shard : MAX_CHUNK;
+    while (core->per_shard % core->chunk != 0)
+        core->chunk--;
+    status = allocate_weights(core, err);
+    if (status == TRM_OK)
+        status = allocate_rows(core, err);
+    const struct model_weights_options packing = {
+        .backend = options->backend, .dtype = options->dtype, .chunk = core->chunk, .training = true};
+    if (status == TRM_OK)
+        status = model_weights_create(config, layout, core->weights.params, core->weights.buffers,
+                                      core->weights.puzzle_emb, &packing, &core->packed, err);
+    if (status == TRM_OK)
+        status = create_shards(core, err);
+    if (status == TRM_OK)
+        status = train_team_create(options->threads < options->shards ? options->threads : options->shards, &core->team,
+                                   err);
+    if (status != TRM_OK) {
+        train_core_destroy(core);
+        return status;
+    }
+    *out = core;
+    return TRM_OK;
+}
+
+void train_core_destroy(train_core *core) {
+    if (!core)
+        return;
+    train_team_destroy(core->team);
+    for (int i = 0; core->shards && i < core->options.shards; i++) {
+        model_runner_destroy(core->shards[i].runner);
+        free(core->shards[i].grads);
+        free(core->shards[i].chunk_inputs);
+        free(core->shards[i].chunk_ids);
+    }
+    free(core->shards);
+    model_weights_destroy(core->packed);
+    free(core->puzzle_sums);
+    free(core->batch_ids);
+    free(core->target);
+    free(core->q);
+    free(core->logits);
+    free(core->state_block);
+    free(core->token_block);
+    free(core->rows);
+    free(core->weights.puzzle_grads);
+    free(core->weights.puzzle_emb);
+    free(core->weights.buffers);
+    free(core->weights.moment2);
+    free(core->weights.moment1);
+    free(core->weights.ema);
+    free(core->weights.params);
+    free(core);
+}
+
+struct train_weights *train_core_weights(train_core *core) {
+    return &core->weights;
+}
+
+struct train_row *train_core_row(train_core *core, int index) {
+    return &core->rows[index];
+}
+
+int64_t *train_core_updates(train_core *core) {
+    return &core->updates;
+}
+
+trm_status train_core_refresh(train_core *core, trm_error *err) {
+    return model_weights_update(core->packed, err);
+}
+
+const float *train_core_logits(const train_core *core, int i) {
+    return core->logits + (size_t)i * (size_t)core->config->seq_len * (size_t)core->config->vocab_size;
+}
+
+const float *train_core_q(const train_core *core, int i) {
+    return core->q + 2 * (size_t)i;
+}
+
+double train_core_target_continue(const train_core *core, int i) {
+    return core->target[i];
+}
+
+/* ---- before the forward pass: new examples and exploration ---- */
+
+static void admit_rows(train_core *core, struct data_rng *rng, train_next next, void *next_arg) {
+    const struct model_config *c = core->config;
+    for (int i = 0; i < core->options.batch_size; i++) {
+        struct train_row *row = &core->rows[core->first + i];
+        if (row->halted) {
+            next(next_arg, row);
+            model_state_reset(core->packed, row->state);
+            row->steps = 0;
+            row->halted = 0;
+        }
+        row->min_steps = core->options.min_halt_steps;
+        if (c->halt_exploration_prob > 0.0 && c->halt_max_steps > 1 &&
+            data_rng_uniform(rng) < c->halt_exploration_prob) {
+            int drawn = 2 + data_rng_below(rng, c->halt_max_steps - 1);
+            row->min_steps = drawn > row->min_steps ? drawn : row->min_steps;
+        }
+        core->batch_ids[i] = row->id;
+    }
+}
+
+/* ---- one chunk: forward, losses, halting, backward ---- */
+
+static void load_chunk(train_core *core, struct shard *shard, const struct train_row *rows) {
+    const size_t seq_len = (size_t)core->config->seq_len;
+    for (int i = 0; i < core->chunk; i++) {
+        memcpy(shard->chunk_inputs + (size_t)i * seq_len, rows[i].inputs, seq_len * sizeof *rows[i].inputs);
+        shard->chunk_ids[i] = rows[i].id;
+        model_runner_load(shard->runner, i, rows[i].state);
+    }
+    model_runner_set_input(shard->runner, shard->chunk_inputs, shard->chunk_ids);
+}
+
+static void add_metrics(struct train_metrics *m, const struct train_row *row, int labelled, int correct, float q_halt) {
+    const bool exact = correct == labelled;
+    m->count += 1.0;
+    m->accuracy += (double)correct / labelled;
+    m->exact_accuracy += exact;
+    m->q_halt_accuracy += (q_halt >= 0.0f) == exact;
+    m->steps += row->steps;
+}
+
+/* Losses and their gradients of puzzle i of the chunk; counts the step and decides whether the row halts. */
+static void judge_row(train_core *core, struct shard *shard, struct train_row *row, int i, const float *logits,
+                      const float *q) {
+    const struct model_config *c = core->config;
+    const struct train_core_options *o = &core->options;
+    const int candidates = train_count_labels(row->labels, c->seq_len);
+    const double share = 1.0 / (candidates > 0 ? candidates : 1);
+    float *dq = model_runner_dq(shard->runner, i);
+    double loss;
+    int labelled, correct;
+    train_loss_tokens(o->loss, logits, row->labels, c->seq_len, c->vocab_size, share / o->batch_size,
+                      model_runner_dlogits(shard->runner, i), &loss, &labelled, &correct);
+    shard->metrics.lm_loss += loss * share;
+    shard->metrics.q_halt_loss +=
+        train_loss_binary(q[0], correct == labelled ? 1.0 : 0.0, o->halt_loss_weight / o->batch_size, &dq[0]);
+    dq[1] = 0.0f;
+
+    row->steps++;
+    const bool confident = c->no_ACT_continue ? q[0] > 0.0f : q[0] > q[1];
+    row->halted =
+        row->steps >= c->halt_max_steps || (c->halt_max_steps > 1 && confident && row->steps >= row->min_steps);
+    if (row->halted && labelled > 0)
+        add_metrics(&shard->metrics, row, labelled, correct, q[0]);
+}
+
+/* hrm: the continue value is compared with what the next step's head says, computed without gradient. */
+static trm_status judge_continue(train_core *core, struct shard *shard, const struct train_row *rows, const float *q,
+                                 double *target, trm_error *err) {
+    const struct train_core_options *o = &core->options;
+    trm_status status = model_runner_step(shard->runner, false, err);
+    for (int i = 0; i < core->chunk && status == TRM_OK; i++) {
+        const float *next = model_runner_q(shard->runner, i);
+        const bool last = rows[i].steps >= core->config->halt_max_steps;
+        target[i] = train_sigmoid(last || next[0] > next[1] ? next[0] : next[1]);
+        shard->metrics.q_continue_loss += train_loss_binary(
+            q[2 * i + 1], target[i], o->halt_loss_weight / o->batch_size, &model_runner_dq(shard->runner, i)[1]);
+    }
+    return status;
+}
+
+static trm_status run_chunk(train_core *core, struct shard *shard, int at, trm_error *err) {
+    const struct model_config *c = core->config;
+    const size_t logits_size = (size_t)c->seq_len * (size_t)c->vocab_size;
+    struct train_row *rows = &core->rows[core->first + at];
+    float *q = core->q + 2 * (size_t)at;
+    load_chunk(core, shard, rows);
+    trm_status status = model_runner_step(shard->runner, true, err);
+    if (status != TRM_OK)
+        return status;
+    for (int i = 0; i < core->chunk; i++) {
+        float *logits = core->logits + (size_t)(at + i) * logits_size;
+        memcpy(logits, model_runner_logits(shard->runner, i), logits_size * sizeof *logits);
+        memcpy(q + 2 * i, model_runner_q(shard->runner, i), 2 * sizeof *q);
+        judge_row(core, shard, &rows[i], i, logits, q + 2 * i);
+        model_runner_store(shard->runner, i, rows[i].state);
+    }
+    if (c->arch == MODEL_HRM)
+        status = judge_continue(core, shard, rows, q, core->target + at, err);
+    if (status == TRM_OK)
+        status = model_runner_backward(
+            shard->runner, shard->grads,
+            core->weights.puzzle_grads ? core->weights.puzzle_grads + (size_t)at * (size_t)c->puzzle_emb_ndim : NULL,
+            err);
+    return status;
+}
+
+static void run_shard(void *arg, int index) {
+    train_core *core = arg;
+    struct shard *shard = &core->shards[index];
+    memset(shard->grads, 0, core->layout->param_size * sizeof *shard->grads);
+    shard->metrics = (struct train_metrics){0};
+    shard->status = TRM_OK;
+    for (int i = 0; i < core->per_shard && shard->status == TRM_OK; i += core->chunk)
+        shard->status = run_chunk(core, shard, index * core->per_shard + i, &shard->err);
+}
+
+/* ---- after the backward pass: sum, update, average; each task a fixed range of the parameters ---- */
+
+static void update_range(void *arg, int index) {
+    train_core *core = arg;
+    struct train_weights *w = &core->weights;
+    const size_t size = core->layout->param_size, parts = (size_t)core->options.shards;
+    const size_t step = (size / parts + RANGE_ALIGNMENT) / RANGE_ALIGNMENT * RANGE_ALIGNMENT;
+    const size_t begin = (size_t)index * step < size ? (size_t)index * step : size;
+    const size_t end = begin + step < size ? begin + step : size;
+    for (int s = 1; s < core->options.shards; s++)
+        for (size_t i = begin; i < end; i++)
+            w->grads[i] += core->shards[s].grads[i];
+    core->shards[index].metrics.grad_squares = train_sum_squares(w->grads, begin, end);
+    train_optim_step(&core->options.optimizer, core->updates, core->factor, w->params, w->grads, w->moment1, w->moment2,
+                     begin, end);
+    train_ema_step(w->ema, w->params, train_ema_rate(core->options.ema_rate, core->options.ema_ramp, core->updates),
+                   begin, end);
+}
+
+static void sum_metrics(const train_core *core, struct train_metrics *total) {
+    *total = (struct train_metrics){0};
+    for (int i = 0; i < core->options.shards; i++) {
+        const struct train_metrics *m = &core->shards[i].metrics;
+        total->lm_loss += m->lm_loss;
+        total->q_halt_loss += m->q_halt_loss;
+        total->q_continue_loss += m->q_continue_loss;
+        total->count += m->count;
+        total->accuracy += m->accuracy;
+        total->exact_accuracy += m->exact_accuracy;
+        total->q_halt_accuracy += m->q_halt_accuracy;
+        total->steps += m->steps;
+        total->grad_squares += m->grad_squares;
+    }
+    total->loss = total->lm_loss + core->options.halt_loss_weight * (total->q_halt_loss + total->q_continue_loss);
+}
+
+trm_status train_core_step(train_core *core, int first, double factor, struct data_rng *rng, train_next next,
+                           void *next_arg, struct train_metrics *metrics, trm_error *err) {
+    const struct train_core_options *o = &core->options;
+    core->first = first;
+    core->factor = factor;
+    core->updates++;
+    admit_rows(core, rng, next, next_arg);
+    train_team_run(core->team, run_shard, core, o->shards);
+    for (int i = 0; i < o->shards; i++)
+        if (core->shards[i].status != TRM_OK)
+            return trm_fail(err, core->shards[i].status, "%s", core->shards[i].err.text);
+
+    if (core->weights.puzzle_emb) {
+        const int ndim = core->config->puzzle_emb_ndim;
+        memcpy(core->puzzle_sums, core->weights.puzzle_grads, (size_t)o->batch_size * (size_t)ndim * sizeof(float));
+        train_sign_step(o->puzzle_emb_lr * factor, o->puzzle_emb_weight_decay, core->weights.puzzle_emb, ndim,
+                        core->puzzle_sums, core->batch_ids, o->batch_size);
+    }
+    train_team_run(core->team, update_range, core, o->shards);
+    sum_metrics(core, metrics);
+    return model_weights_update(core->packed, err);
+}

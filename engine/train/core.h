@@ -1,0 +1,87 @@
+/* core.h - one optimizer step of deep supervision, and everything that it carries to the next.
+ *
+ * The core owns the weights, moments and average, and a pool of carried puzzles ("rows"): each has
+ * its example, its latents, its step count. One train_core_step() takes `batch_size` consecutive
+ * rows through one supervision step, with gradient, and updates the weights (golden README section 4):
+ * rows that halted get a new example first; the others go on with what they have.
+ *
+ * The batch is split into `shards` fixed parts whose gradients are summed in order, so that the
+ * result does not depend on the number of threads. Used by one thread (it starts its own helpers). */
+#ifndef TRM_ENGINE_TRAIN_CORE_H
+#define TRM_ENGINE_TRAIN_CORE_H
+
+#include "engine/data/rng.h"
+#include "engine/model/config.h"
+#include "engine/model/layout.h"
+#include "engine/ops/matmul.h"
+#include "engine/train/loss.h"
+#include "engine/train/optim.h"
+
+struct train_core_options {
+    enum trm_backend backend;
+    enum op_dtype dtype; /* of the operands of matrix products */
+    int batch_size, pool_size, shards, threads;
+    enum train_loss_kind loss;
+    double halt_loss_weight;
+    int min_halt_steps; /* a halt before this step is not accepted */
+    struct train_optim optimizer;
+    double puzzle_emb_lr, puzzle_emb_weight_decay;
+    double ema_rate; /* 0: no average, ema is the weights */
+    bool ema_ramp;
+};
+
+/* A carried puzzle. */
+struct train_row {
+    int32_t *inputs;   /* [seq_len] */
+    int32_t *labels;   /* [seq_len], TRAIN_LABEL_IGNORED or a token */
+    float *state;      /* [latents, tokens, hidden] */
+    int32_t id;        /* puzzle identifier */
+    int32_t steps;     /* supervision steps on this example */
+    int32_t halted;    /* 1: replaced at its next visit; all rows start so */
+    int32_t min_steps; /* exploration: no halt before this step; drawn anew every step */
+};
+
+/* Sums over the batch of the last step, none divided; the metrics cover rows that halted and have labels. */
+struct train_metrics {
+    double loss, lm_loss, q_halt_loss, q_continue_loss;
+    double count, accuracy, exact_accuracy, q_halt_accuracy, steps;
+    double grad_squares; /* squared norm of the gradient */
+};
+
+typedef struct train_core train_core;
+
+/* What the trainer saves and restores, and tests look at. Arrays are owned by the core. */
+struct train_weights {
+    float *params, *ema, *moment1, *moment2; /* [layout->param_size] */
+    float *grads;                            /* [layout->param_size] of the last step, as the optimizer saw it */
+    float *buffers;                          /* [layout->buffer_size] */
+    float *puzzle_emb;                       /* [num_puzzle_identifiers, puzzle_emb_ndim] or NULL */
+    float *puzzle_grads;                     /* [batch_size, puzzle_emb_ndim] of the last step, a row per batch row */
+};
+
+/* Writes the next example into a row's inputs, labels and id. Called on the creator's thread, in row order. */
+typedef void (*train_next)(void *arg, struct train_row *row);
+
+/* Weights start at zero: fill them through train_core_weights(), then call train_core_refresh(). */
+trm_status train_core_create(const struct model_config *config, const struct model_layout *layout,
+                             const struct train_core_options *options, train_core **core, trm_error *err);
+void train_core_destroy(train_core *core); /* NULL is fine */
+
+struct train_weights *train_core_weights(train_core *core);
+struct train_row *train_core_row(train_core *core, int index);
+int64_t *train_core_updates(train_core *core); /* optimizer steps done: the t of Adam and of the EMA ramp */
+
+/* After the weights were changed from outside. */
+trm_status train_core_refresh(train_core *core, trm_error *err);
+
+/* One optimizer step on rows first .. first + batch_size - 1 of the pool. `factor` scales both learning
+ * rates; `rng` is used for exploration only; `next` gives new examples. */
+trm_status train_core_step(train_core *core, int first, double factor, struct data_rng *rng, train_next next,
+                           void *next_arg, struct train_metrics *metrics, trm_error *err);
+
+/* Of row first + i of the last step: for tests and reports. */
+const float *train_core_logits(const train_core *core, int i);    /* [seq_len, vocab_size] */
+const float *train_core_q(const train_core *core, int i);         /* halt, continue */
+double train_core_target_continue(const train_core *core, int i); /* hrm: what q_continue was compared with */
+
+#endif
