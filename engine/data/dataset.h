@@ -52,7 +52,7 @@ trm_status data_set_source(struct data_set *set, const char *name, size_t length
 trm_status data_set_augment(const struct data_set *set, int copies, struct data_rng *rng, struct data_set **augmented,
                             trm_error *err);
 
-/* Writes the original layout under `dir` (created; files replaced atomically). */
+/* Writes the original layout under `dir` (created; files replaced atomically), every row a puzzle of its own. */
 trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err);
 
 /* Writes a set of Sudoku as CSV: to an open stream (whose errors are the caller's to check), or to a

@@ -300,7 +300,7 @@ static trm_status save_field(const char *dir, int field, enum data_npy_type type
 
 trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err) {
     const size_t groups = set->groups ? set->group_count : set->count;
-    const size_t shape[2] = {set->count, (size_t)set->seq_len};
+    const size_t shape[2] = {set->count, (size_t)set->seq_len}, row_ends = set->count + 1, group_ends = groups + 1;
     int32_t *rows = malloc((set->count + 1) * sizeof *rows); /* [count + 1] each row is a puzzle: 0, 1, 2 ... */
     if (!rows)
         return trm_fail_memory(err, (set->count + 1) * sizeof *rows);
@@ -315,9 +315,9 @@ trm_status data_set_save(const struct data_set *set, const char *dir, trm_error 
     if (status == TRM_OK)
         status = save_field(dir, IDENTIFIERS, DATA_NPY_I32, 1, shape, set->identifiers, err);
     if (status == TRM_OK)
-        status = save_field(dir, PUZZLES, DATA_NPY_I32, 1, &(size_t){set->count + 1}, rows, err);
+        status = save_field(dir, PUZZLES, DATA_NPY_I32, 1, &row_ends, rows, err);
     if (status == TRM_OK)
-        status = save_field(dir, GROUPS, DATA_NPY_I32, 1, &(size_t){groups + 1}, set->groups ? set->groups : rows, err);
+        status = save_field(dir, GROUPS, DATA_NPY_I32, 1, &group_ends, set->groups ? set->groups : rows, err);
     if (status == TRM_OK)
         status = save_metadata(set, groups, dir, err);
     free(rows);

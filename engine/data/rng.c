@@ -54,3 +54,12 @@ double data_rng_normal(struct data_rng *rng) {
     const double radius = sqrt(-2.0 * log(1.0 - data_rng_uniform(rng)));
     return radius * cos(6.283185307179586 * data_rng_uniform(rng));
 }
+
+void data_rng_permute(struct data_rng *rng, int count, int *order) {
+    for (int i = 0; i < count; i++) {
+        order[i] = i;
+        const int j = data_rng_below(rng, i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+}

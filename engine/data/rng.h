@@ -15,4 +15,7 @@ int data_rng_below(struct data_rng *rng, int limit); /* uniform in 0 .. limit - 
 double data_rng_uniform(struct data_rng *rng);       /* uniform in [0, 1) */
 double data_rng_normal(struct data_rng *rng);        /* standard normal; keeps no hidden state between calls */
 
+/* Fills `order` [count] with a random permutation of 0 .. count - 1. */
+void data_rng_permute(struct data_rng *rng, int count, int *order);
+
 #endif

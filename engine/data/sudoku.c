@@ -1,6 +1,8 @@
 /* sudoku.c - the rules of Sudoku and its symmetries. Pure functions; any thread. */
 #include "engine/data/sudoku.h"
 
+#include <assert.h>
+
 int data_sudoku_box_rows(int size) {
     return size == 9 ? 3 : size == 4 || size == 6 ? 2 : 0;
 }
@@ -13,10 +15,10 @@ int data_sudoku_size_of(int cells) {
     return cells == 81 ? 9 : cells == 36 ? 6 : cells == 16 ? 4 : 0;
 }
 
-/* The box of a cell, counted row by row. */
-static int box_of(int size, int row, int col) {
-    const int box_rows = data_sudoku_box_rows(size);
-    return row / box_rows * box_rows + col / data_sudoku_box_cols(size);
+int data_sudoku_box_of(int size, int row, int col) {
+    const int box_rows = data_sudoku_box_rows(size), box_cols = data_sudoku_box_cols(size);
+    assert(box_rows > 0 && box_cols > 0);
+    return row / box_rows * box_rows + col / box_cols;
 }
 
 bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b) {
@@ -27,7 +29,7 @@ bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b) {
         if (digit == 0)
             continue;
         const int row = cell / size, col = cell % size;
-        const int unit[3] = {row, col, box_of(size, row, col)};
+        const int unit[3] = {row, col, data_sudoku_box_of(size, row, col)};
         for (int kind = 0; kind < 3; kind++) {
             uint8_t *place = &seen[kind][unit[kind]][digit];
             if (*place) {
@@ -50,21 +52,13 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer) 
     return data_sudoku_consistent(size, answer, &a, &b);
 }
 
-/* Fills `order` with a random permutation of 0 .. count - 1. */
-static void permute(struct data_rng *rng, int count, int *order) {
-    for (int i = 0; i < count; i++) {
-        const int j = data_rng_below(rng, i + 1);
-        order[i] = order[j];
-        order[j] = i;
-    }
-}
-
 /* A random order of `size` lines that keeps lines of one group of `group` lines together. */
 static void permute_lines(struct data_rng *rng, int size, int group, int *lines) {
     int groups[SUDOKU_MAX_SIZE], members[SUDOKU_MAX_SIZE];
-    permute(rng, size / group, groups);
+    assert(group > 0);
+    data_rng_permute(rng, size / group, groups);
     for (int g = 0; g < size / group; g++) {
-        permute(rng, group, members);
+        data_rng_permute(rng, group, members);
         for (int i = 0; i < group; i++)
             lines[g * group + i] = groups[g] * group + members[i];
     }
@@ -78,7 +72,7 @@ void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, 
 
     permute_lines(rng, size, box_rows, rows);
     permute_lines(rng, size, box_cols, cols);
-    permute(rng, size, order);
+    data_rng_permute(rng, size, order);
     for (int d = 0; d < size; d++)
         digit[d + 1] = (uint8_t)(order[d] + 1);
     const bool transpose = box_rows == box_cols && data_rng_below(rng, 2);

@@ -11,7 +11,7 @@ struct board {
     int size, clues;
     uint8_t solution[SUDOKU_MAX_CELLS]; /* [size * size] */
     uint8_t puzzle[SUDOKU_MAX_CELLS];
-    uint8_t order[SUDOKU_MAX_CELLS]; /* all cells, in the random order of digging */
+    int order[SUDOKU_MAX_CELLS]; /* all cells, in the random order of digging */
 };
 
 /* What has to stay true when a clue goes. */
@@ -67,11 +67,7 @@ static void refill(struct board *board, struct data_rng *rng) {
     data_sudoku_fill(board->size, rng, board->solution);
     memcpy(board->puzzle, board->solution, (size_t)cells);
     board->clues = cells;
-    for (int i = 0; i < cells; i++) {
-        const int j = data_rng_below(rng, i + 1);
-        board->order[i] = board->order[j];
-        board->order[j] = (uint8_t)i;
-    }
+    data_rng_permute(rng, cells, board->order);
 }
 
 /* Takes clues off until `floor` are left or none can go. */
@@ -131,8 +127,8 @@ bool data_sudoku_generate(int size, enum sudoku_class wanted, struct data_rng *r
     for (int i = 0; i < MAX_TRIES; i++) {
         const int guesses = try_class(&board, wanted, rng);
         if (guesses >= 0) {
-            memcpy(puzzle, board.puzzle, (size_t)(size * size));
-            memcpy(solution, board.solution, (size_t)(size * size));
+            memcpy(puzzle, board.puzzle, (size_t)size * size);
+            memcpy(solution, board.solution, (size_t)size * size);
             *rating = guesses;
             return true;
         }

@@ -132,7 +132,7 @@ static void explore(struct search *search, struct state *s) {
     const enum outcome outcome = settle(search->size, s);
     if (outcome == SOLVED) {
         if (search->found++ == 0 && search->solution)
-            memcpy(search->solution, s->grid, (size_t)(search->size * search->size));
+            memcpy(search->solution, s->grid, (size_t)search->size * search->size);
         return;
     }
     if (outcome == DEAD)
@@ -155,12 +155,10 @@ static void explore(struct search *search, struct state *s) {
 
 /* Sets up `s` for `puzzle`; false if two clues contradict each other. */
 static bool start(int size, const uint8_t *puzzle, struct state *s) {
-    const int box_rows = data_sudoku_box_rows(size), box_cols = data_sudoku_box_cols(size);
     for (int unit = 0; unit < size; unit++)
         s->missing[ROW][unit] = s->missing[COL][unit] = s->missing[BOX][unit] = (uint16_t)((1u << size) - 1);
-    s->empty_count = 0;
     for (int cell = 0; cell < size * size; cell++) {
-        const int row = cell / size, col = cell % size, box = row / box_rows * box_rows + col / box_cols;
+        const int row = cell / size, col = cell % size, box = data_sudoku_box_of(size, row, col);
         const struct place p = {(uint8_t)cell, {(uint8_t)row, (uint8_t)col, (uint8_t)box}};
         if (puzzle[cell] == 0) {
             s->empty[s->empty_count++] = p;
@@ -176,7 +174,7 @@ static bool start(int size, const uint8_t *puzzle, struct state *s) {
 
 int data_sudoku_solve(int size, const uint8_t *puzzle, int limit, uint8_t *solution, int *guesses) {
     struct search search = {.size = size, .limit = limit, .solution = solution};
-    struct state s;
+    struct state s = {0};
     if (start(size, puzzle, &s))
         explore(&search, &s);
     if (guesses)
@@ -187,7 +185,7 @@ int data_sudoku_solve(int size, const uint8_t *puzzle, int limit, uint8_t *solut
 void data_sudoku_fill(int size, struct data_rng *rng, uint8_t *grid) {
     static const uint8_t blank[SUDOKU_MAX_CELLS];
     struct search search = {.size = size, .limit = 1, .solution = grid, .rng = rng};
-    struct state s;
+    struct state s = {0};
     start(size, blank, &s);
     explore(&search, &s);
 }

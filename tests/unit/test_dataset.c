@@ -202,7 +202,7 @@ static char *set_path(void) {
 }
 
 static struct data_set *save_and_load(const struct data_set *set, size_t limit) {
-    struct data_set *loaded;
+    struct data_set *loaded = NULL;
     trm_error err;
     char *path = set_path();
     if (data_set_save(set, path, &err) != TRM_OK || data_set_load(path, limit, &loaded, &err) != TRM_OK)
@@ -285,15 +285,15 @@ static trm_status load_spoilt(const char *name, const void *bytes, size_t size, 
 
 /* Builds a .npy file of `version` in `file`; returns its size. */
 static size_t build_npy(uint8_t *file, int version, const char *dictionary, const void *items, size_t size) {
-    const size_t length = strlen(dictionary), start = version == 1 ? 10 : 12;
-    memset(file, 0, start);
-    memcpy(file, "\x93NUMPY", 6);
-    file[6] = (uint8_t)version;
-    file[8] = (uint8_t)length;
-    file[9] = (uint8_t)(length >> 8);
-    memcpy(file + start, dictionary, length);
-    memcpy(file + start + length, items, size);
-    return start + length + size;
+    const size_t length = strlen(dictionary);
+    const uint8_t start[12] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', (uint8_t)version, 0, (uint8_t)length, (uint8_t)(length >> 8)};
+    const size_t start_size = version == 1 ? 10 : 12;
+    memcpy(file, start, start_size);
+    for (size_t i = 0; i < length; i++)
+        file[start_size + i] = (uint8_t)dictionary[i];
+    memcpy(file + start_size + length, items, size);
+    return start_size + length + size;
 }
 
 #define NPY(type, shape) "{'descr': '" type "', 'fortran_order': False, 'shape': " shape ", }\n"
@@ -325,7 +325,8 @@ static void negative_integers_keep_their_sign(void **state) {
     uint8_t file[256];
     struct data_npy array;
     const int16_t items[3] = {-1, 300, INT16_MIN};
-    char *path = write_bytes("x.npy", file, build_npy(file, 1, NPY("<i2", "(3,)"), items, sizeof items));
+    const size_t size = build_npy(file, 1, NPY("<i2", "(3,)"), items, sizeof items);
+    char *path = write_bytes("x.npy", file, size);
     assert_int_equal(data_npy_open(path, &array, NULL), TRM_OK);
     assert_int_equal(array.rank, 1);
     for (size_t i = 0; i < 3; i++)

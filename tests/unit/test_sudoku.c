@@ -33,7 +33,7 @@ static int count_clues(int size, const uint8_t *puzzle) {
 
 static bool has_only_solution(int size, const uint8_t *puzzle, const uint8_t *solution) {
     uint8_t found[SUDOKU_MAX_CELLS];
-    return data_sudoku_solve(size, puzzle, 2, found, NULL) == 1 && memcmp(found, solution, (size_t)(size * size)) == 0;
+    return data_sudoku_solve(size, puzzle, 2, found, NULL) == 1 && memcmp(found, solution, (size_t)size * size) == 0;
 }
 
 static void only_sizes_4_6_and_9_exist(void **state) {
