@@ -23,6 +23,7 @@ MAINS       := server/main.c engine/train/main.c engine/train/eval_main.c engine
 ENGINE_SRCS := $(filter-out $(MAINS),$(wildcard engine/*.c engine/*/*.c config/*.c))
 SERVER_SRCS := $(filter-out $(MAINS),$(wildcard server/*.c proto/*.c))
 TEST_SRCS   := $(wildcard tests/unit/test_*.c)
+PARITY_SRCS := $(wildcard tests/parity*.c)
 
 ENGINE_OBJS := $(ENGINE_SRCS:%.c=$(BUILD)/obj/%.o)
 SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o)
@@ -36,7 +37,7 @@ PROGRAMS := $(if $(wildcard server/main.c),$(BUILD)/trm-server) \
             $(if $(wildcard engine/data/main.c),$(BUILD)/trm-data) \
             $(if $(wildcard engine/bench_main.c),$(BUILD)/trm-bench)
 TESTS    := $(TEST_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
-PARITY   := $(if $(wildcard tests/parity.c),$(BUILD)/tests/parity)
+PARITY   := $(if $(PARITY_SRCS),$(BUILD)/tests/parity)
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -146,9 +147,9 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_L
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
 
-$(BUILD)/tests/parity: $(BUILD)/obj/tests/parity.o $(ENGINE_LIB)
+$(BUILD)/tests/parity: $(PARITY_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) tests/parity.c)
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) $(PARITY_SRCS))

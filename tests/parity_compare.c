@@ -19,14 +19,16 @@ void parity_compare(struct parity *parity, const char *name, const float *got, c
     size_t beyond = 0;
     for (size_t i = 0; i < count; i++) {
         double difference = fabs((double)got[i] - (double)want[i]);
-        if (!(difference <= worst))
+        if (!(difference <= worst) && !isnan(worst))
             worst = difference;
         if (!(difference <= absolute + relative * fabs((double)want[i])))
             beyond++;
     }
     const bool passed = beyond <= outliers && !isnan(worst);
-    printf("  %-44s worst %9.2e  tolerance %.0e + %.0e relative  %s\n", name, worst, absolute, relative,
-           passed ? "ok" : "FAILED");
+    printf("  %-44s worst %9.2e  tolerance %.0e + %.0e relative  ", name, worst, absolute, relative);
+    if (beyond > 0)
+        printf("%zu of %zu beyond it, %zu allowed  ", beyond, count, outliers);
+    puts(passed ? "ok" : "FAILED");
     if (!passed)
         parity->passed = false;
 }
