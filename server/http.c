@@ -310,6 +310,9 @@ static void answer(struct srv_exchange *x) {
     } else {
         x->route->handle(x);
     }
+    free(x->buffer); /* the answer may take long and does not need it */
+    x->buffer = NULL;
+    x->body = NULL;
 }
 
 /* libmicrohttpd calls this for the head, for each piece of the body, at its end, and after each

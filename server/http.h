@@ -28,7 +28,7 @@ struct srv_route {
 
 struct srv_exchange {
     struct srv_server *server;
-    const char *body; /* [body_length]; NULL if empty */
+    const char *body; /* [body_length]; NULL if empty. For `handle` only */
     size_t body_length;
     uint64_t began_ns; /* uv_hrtime() when the head had arrived */
 

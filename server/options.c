@@ -37,7 +37,7 @@ static const struct option table[] = {
      "puzzles that may wait, also the most in one request; more are answered 503"},
     {"max-body", NUMBER, AT(max_body), "1048576", 1024, 1 << 30, NULL, "BYTES", "largest request body"},
     {"max-connections", NUMBER, AT(max_connections), "1024", 1, 100000, NULL, "N", "open connections"},
-    {"step-limit", NUMBER, AT(step_limit), "256", 1, 65536, NULL, "N", "largest max_steps of a request"},
+    {"step-limit", NUMBER, AT(step_limit), "256", 1, 1000000, NULL, "N", "largest max_steps of a request"},
     {"verify", SWITCH, AT(verify), "true", 0, 0, NULL, "true|false",
      "halt when the answer passes the verifier, unless the request says otherwise"},
     {"backend", WORD, AT(backend), "onednn", 0, 0, "onednn|reference", "onednn|reference", "how to compute"},
