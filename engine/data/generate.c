@@ -24,13 +24,28 @@ const char *data_class_name(enum sudoku_class wanted) {
     return NAMES[wanted];
 }
 
+/* Which of the work's classes a row has. */
+static int choose_turn(const struct work *work, size_t row, struct data_rng *rng) {
+    const double *shares = work->options->shares;
+    double total = 0.0;
+    if (!shares)
+        return (int)(row % (size_t)work->class_count);
+    for (int i = 0; i < work->class_count; i++)
+        total += shares[work->classes[i]];
+    double drawn = data_rng_uniform(rng) * total;
+    int turn = 0;
+    while (turn < work->class_count - 1 && drawn >= shares[work->classes[turn]])
+        drawn -= shares[work->classes[turn++]];
+    return turn;
+}
+
 static bool make_row(struct work *work, size_t row) {
-    const int turn = (int)(row % (size_t)work->class_count);
     struct data_set *set = work->set;
     struct data_rng rng;
     uint8_t puzzle[SUDOKU_MAX_CELLS], solution[SUDOKU_MAX_CELLS];
     int rating;
     data_rng_seed(&rng, work->base + row);
+    const int turn = choose_turn(work, row, &rng);
     if (!data_sudoku_generate(set->sudoku_size, work->classes[turn], &rng, puzzle, solution, &rating))
         return false;
     data_sudoku_tokens(set->seq_len, puzzle, set->inputs + row * (size_t)set->seq_len);
@@ -60,8 +75,14 @@ static void *helper_main(void *argument) {
     return NULL;
 }
 
-/* Chooses the classes of a mixed set: those of which one puzzle can be made. */
+/* Chooses the classes to make: of a mixed set, those of which one puzzle can be made. */
 static void choose_classes(struct work *work) {
+    if (work->options->shares) {
+        for (int i = SUDOKU_EASY; i < SUDOKU_CLASSES; i++)
+            if (work->options->shares[i] > 0.0)
+                work->classes[work->class_count++] = i;
+        return;
+    }
     if (!work->options->mixed) {
         work->classes[work->class_count++] = work->options->wanted;
         return;
@@ -112,8 +133,9 @@ trm_status data_generate(const struct data_generate_options *options, struct dat
         while (started > 0)
             pthread_join(helpers[--started], NULL);
         if (atomic_load(&work.gave_up))
-            status = trm_fail(err, TRM_UNSUPPORTED, "no %s Sudoku of size %d was found",
-                              options->mixed ? "mixed" : data_class_name(options->wanted), options->size);
+            status =
+                trm_fail(err, TRM_UNSUPPORTED, "no %s Sudoku of size %d was found",
+                         options->shares || options->mixed ? "mixed" : data_class_name(options->wanted), options->size);
     }
     free(helpers);
     if (status != TRM_OK)

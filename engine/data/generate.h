@@ -12,6 +12,7 @@ struct data_generate_options {
     size_t count; /* puzzles to make */
     bool mixed;   /* every class that the size has, in turn; else all are `wanted` */
     enum sudoku_class wanted;
+    const double *shares; /* [SUDOKU_CLASSES] instead of the two above: relative frequencies; or NULL */
     uint64_t seed;
     int threads;                                  /* at least 1; the calling thread is one of them */
     void (*progress)(void *context, size_t done); /* called on the calling thread, often; may be NULL */

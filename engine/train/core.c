@@ -221,6 +221,16 @@ double train_core_target_continue(const train_core *core, int i) {
 
 /* ---- before the forward pass: new examples and exploration ---- */
 
+void train_core_fill(train_core *core, struct data_rng *rng, train_next next, void *next_arg) {
+    for (int i = 0; i < core->options.pool_size; i++) {
+        struct train_row *row = &core->rows[i];
+        next(next_arg, row);
+        model_state_reset(core->packed, row->state);
+        row->steps = data_rng_below(rng, core->config->halt_max_steps);
+        row->halted = 0;
+    }
+}
+
 static void admit_rows(train_core *core, struct data_rng *rng, train_next next, void *next_arg) {
     const struct model_config *c = core->config;
     for (int i = 0; i < core->options.batch_size; i++) {

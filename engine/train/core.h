@@ -71,6 +71,9 @@ struct train_weights *train_core_weights(train_core *core);
 struct train_row *train_core_row(train_core *core, int index);
 int64_t *train_core_updates(train_core *core); /* optimizer steps done: the t of Adam and of the EMA ramp */
 
+/* Gives every row of the pool an example and a random step count, so that they do not all halt at once. */
+void train_core_fill(train_core *core, struct data_rng *rng, train_next next, void *next_arg);
+
 /* After the weights were changed from outside. */
 trm_status train_core_refresh(train_core *core, trm_error *err);
 

@@ -1,0 +1,179 @@
+/* report.c - what a training run tells: JSON lines in files, a progress line to the person.
+ * Called by the run's thread only. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/train/run.h"
+
+static const char log_name[] = "log.jsonl", timing_name[] = "timing.jsonl";
+
+double train_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- files ---- */
+
+/* The length of the log's part that a run resumed after `updates` keeps: whole lines, none later. */
+static trm_status kept_length(FILE *file, int64_t updates, long *length, trm_error *err) {
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t read;
+    *length = 0;
+    while ((read = getline(&line, &size, file)) > 0 && line[read - 1] == '\n') {
+        json_t *object = json_loads(line, 0, NULL);
+        const json_t *step = json_object_get(object, "step");
+        const bool keep = json_is_integer(step) && json_integer_value(step) <= updates;
+        json_decref(object);
+        if (!keep)
+            break;
+        *length += (long)read;
+    }
+    const bool failed = ferror(file);
+    free(line);
+    return failed ? trm_fail(err, TRM_IO, "cannot read the log: %s", strerror(errno)) : TRM_OK;
+}
+
+/* Opens DIR/name for appending; a resumed run's lines beyond its state are cut off, a new run's all. */
+static trm_status open_log(const struct train_run *run, const char *name, bool resumed, FILE **file, trm_error *err) {
+    char path[4096];
+    long length = 0;
+    trm_status status = train_path(run, name, path, sizeof path, err);
+    if (status != TRM_OK)
+        return status;
+    *file = fopen(path, "a+");
+    if (!*file)
+        return trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
+    rewind(*file);
+    if (resumed)
+        status = kept_length(*file, *train_core_updates(run->core), &length, err);
+    if (status == TRM_OK && ftruncate(fileno(*file), length) != 0)
+        status = trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
+    return status;
+}
+
+trm_status train_open_logs(struct train_run *run, bool resumed, trm_error *err) {
+    trm_status status = open_log(run, log_name, resumed, &run->log, err);
+    if (status == TRM_OK)
+        status = open_log(run, timing_name, resumed, &run->timing, err);
+    return status;
+}
+
+void train_close_logs(struct train_run *run) {
+    if (run->log)
+        fclose(run->log);
+    if (run->timing)
+        fclose(run->timing);
+    run->log = run->timing = NULL;
+}
+
+/* Writes `object` (taken over) as one line. */
+static trm_status write_line(FILE *file, json_t *object, trm_error *err) {
+    const size_t flags = JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(7);
+    const bool written =
+        object && json_dumpf(object, file, flags) == 0 && fputc('\n', file) != EOF && fflush(file) == 0;
+    json_decref(object);
+    return written ? TRM_OK : trm_fail(err, TRM_IO, "cannot write the log: %s", strerror(errno));
+}
+
+static double rate(const struct train_run *run) {
+    const double seconds = train_clock() - run->started;
+    const double puzzles = (double)(*train_core_updates(run->core) - run->started_at) * run->conf->batch_size;
+    return seconds > 0.0 ? puzzles / seconds : 0.0;
+}
+
+static trm_status write_timing(struct train_run *run, trm_error *err) {
+    return write_line(run->timing,
+                      json_pack("{s:I, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core), "seconds",
+                                run->seconds_before + train_clock() - run->started, "puzzles_per_second", rate(run)),
+                      err);
+}
+
+/* ---- the person ---- */
+
+static void format_duration(double seconds, char *text, size_t size) {
+    const long s = seconds < 1e7 ? (long)(seconds + 0.5) : 9999999;
+    if (s >= 3600)
+        snprintf(text, size, "%ld h %02ld min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        snprintf(text, size, "%ld min %02ld s", s / 60, s % 60);
+    else
+        snprintf(text, size, "%ld s", s);
+}
+
+void train_report_progress(const struct train_run *run, double loss) {
+    enum { BAR = 24 };
+    const int64_t done = *train_core_updates(run->core), total = run->conf->steps;
+    const double per_second = rate(run), fraction = total > 0 ? (double)done / (double)total : 1.0;
+    const double left = per_second > 0.0 ? (double)(total - done) * run->conf->batch_size / per_second : 0.0;
+    char bar[BAR * 3 + 1] = "", eta[32], held_out[48] = "";
+    if (!run->terminal)
+        return;
+    for (int i = 0; i < BAR; i++)
+        strcat(bar, (double)i < fraction * BAR ? "█" : "░");
+    format_duration(left, eta, sizeof eta);
+    if (run->last_exact >= 0.0)
+        snprintf(held_out, sizeof held_out, "  solves %.1f%% unseen", 100.0 * run->last_exact);
+    fprintf(stderr, "\r%s %3.0f%%  update %" PRId64 "/%" PRId64 "  loss %.3f%s  %.0f puzzles/s  %s left\033[K", bar,
+            100.0 * fraction, done, total, loss, held_out, per_second, eta);
+    fflush(stderr);
+}
+
+/* ---- lines ---- */
+
+trm_status train_report_window(struct train_run *run, double lr, trm_error *err) {
+    const struct train_metrics *m = &run->window.sums;
+    const double puzzles = (double)run->window.updates * run->conf->batch_size;
+    const double halted = m->count > 0.0 ? m->count : 1.0;
+    const int64_t updates = *train_core_updates(run->core);
+    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)updates, "puzzle_steps",
+                             (json_int_t)(updates * run->conf->batch_size), "lr", lr, "loss", m->loss / puzzles,
+                             "lm_loss", m->lm_loss / puzzles, "q_halt_loss", m->q_halt_loss / puzzles);
+    if (line && run->conf->model.arch == MODEL_HRM)
+        json_object_set_new(line, "q_continue_loss", json_real(m->q_continue_loss / puzzles));
+    json_t *halting =
+        json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "halted", (json_int_t)m->count, "accuracy", m->accuracy / halted,
+                  "exact_accuracy", m->exact_accuracy / halted, "q_halt_accuracy", m->q_halt_accuracy / halted,
+                  "steps_to_halt", m->steps / halted, "grad_norm", sqrt(m->grad_squares / (double)run->window.updates));
+    if (line && halting)
+        json_object_update(line, halting);
+    json_decref(halting);
+    trm_status status = write_line(run->log, line, err);
+    if (status == TRM_OK)
+        status = write_timing(run, err);
+    if (!run->terminal)
+        fprintf(stderr, "update %" PRId64 "/%d  loss %.4f  exact %.3f  steps %.2f  %.0f puzzles/s\n", updates,
+                run->conf->steps, m->loss / puzzles, m->exact_accuracy / halted, m->steps / halted, rate(run));
+    run->window = (struct train_window){0};
+    return status;
+}
+
+trm_status train_report_eval(struct train_run *run, const struct train_eval_result *r, trm_error *err) {
+    const double puzzles = r->all.puzzles > 0 ? (double)r->all.puzzles : 1.0;
+    const int64_t updates = *train_core_updates(run->core);
+    json_t *classes = json_array();
+    for (int i = 0; i < TRAIN_EVAL_CLASSES; i++) {
+        const struct train_eval_group *g = &r->by_difficulty[i];
+        json_array_append_new(classes, json_pack("{s:I, s:f}", "puzzles", (json_int_t)g->puzzles, "exact_accuracy",
+                                                 g->puzzles > 0 ? (double)g->exact / (double)g->puzzles : 0.0));
+    }
+    json_t *line = json_pack("{s:I, s:{s:I, s:f, s:f, s:f, s:f, s:o}}", "step", (json_int_t)updates, "eval", "puzzles",
+                             (json_int_t)r->all.puzzles, "exact_accuracy", (double)r->all.exact / puzzles,
+                             "cell_accuracy", r->cells > 0 ? (double)r->cells_right / (double)r->cells : 0.0,
+                             "mean_steps", (double)r->all.steps / puzzles, "halt_precision",
+                             r->halted > 0 ? (double)r->halted_exact / (double)r->halted : 0.0, "by_guesses", classes);
+    trm_status status = write_line(run->log, line, err);
+    if (run->terminal)
+        fputs("\r\033[K", stderr);
+    fprintf(stderr, "update %" PRId64 ": solves %zu of %zu unseen puzzles (%.1f%%) in %.1f supervision steps\n",
+            updates, r->all.exact, r->all.puzzles, 100.0 * (double)r->all.exact / puzzles,
+            (double)r->all.steps / puzzles);
+    return status;
+}

@@ -1,0 +1,63 @@
+/* run.h - the inside of a training run, shared by trainer.c (the loop), run_state.c (saving and
+ * resuming) and report.c (log and progress). One thread. */
+#ifndef TRM_ENGINE_TRAIN_RUN_H
+#define TRM_ENGINE_TRAIN_RUN_H
+
+#include <stdio.h>
+
+#include "config/train_config.h"
+#include "engine/data/source.h"
+#include "engine/train/core.h"
+#include "engine/train/eval.h"
+#include "engine/train/trainer.h"
+
+/* Sums of metrics since the last line of the log. */
+struct train_window {
+    struct train_metrics sums;
+    int64_t updates;
+};
+
+struct train_run {
+    const struct conf_train *conf;
+    const struct train_run_options *options;
+    char *settings; /* conf_train_format() */
+    struct model_layout *layout;
+    train_core *core;
+
+    struct data_set **sets; /* [conf->data_count] */
+    data_source *source;
+    struct data_set *eval_set; /* NULL: no evaluation */
+    uint8_t *drawn;            /* [2, seq_len] inputs and labels of one puzzle */
+
+    struct data_rng rng; /* all chance of the run comes from here */
+    struct train_window window;
+    double best;           /* best exact accuracy of an evaluation; -1 before the first */
+    double last_exact;     /* of the last evaluation; -1 before the first */
+    double seconds_before; /* spent by the earlier parts of a resumed run */
+    double started;        /* clock when this part started */
+    int64_t started_at;    /* update at which this part started */
+
+    FILE *log, *timing;
+    bool terminal; /* stderr is one */
+};
+
+/* Clock in seconds; only differences mean anything. */
+double train_clock(void);
+
+/* "DIR/name" in `path` [size]; TRM_INVALID if it does not fit. */
+trm_status train_path(const struct train_run *run, const char *name, char *path, size_t size, trm_error *err);
+
+/* run_state.c: checkpoints. */
+trm_status train_save_model(struct train_run *run, const char *name, trm_error *err);
+trm_status train_save_state(struct train_run *run, trm_error *err);
+/* Restores DIR/state.safetensors if it is there and says so in *found. */
+trm_status train_load_state(struct train_run *run, bool *found, trm_error *err);
+
+/* report.c: the log and the terminal. */
+trm_status train_open_logs(struct train_run *run, bool resumed, trm_error *err);
+void train_close_logs(struct train_run *run);
+trm_status train_report_window(struct train_run *run, double lr, trm_error *err); /* writes and empties the window */
+trm_status train_report_eval(struct train_run *run, const struct train_eval_result *result, trm_error *err);
+void train_report_progress(const struct train_run *run, double loss); /* one line on a terminal, drawn again */
+
+#endif

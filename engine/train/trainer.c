@@ -1,0 +1,266 @@
+/* trainer.c - the loop of a training run. One thread, which the core's helpers serve. */
+#include "engine/train/trainer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/data/generate.h"
+#include "engine/model_memory.h"
+#include "engine/train/init.h"
+#include "engine/train/run.h"
+#include "engine/train/schedule.h"
+
+static const double PROGRESS_INTERVAL = 0.2; /* seconds between redrawn progress lines */
+
+static int core_count(void) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 0 ? (int)cores : 1;
+}
+
+/* ---- data ---- */
+
+static trm_status open_source(const struct conf_source *s, struct data_set **set, trm_error *err) {
+    if (s->path)
+        return data_set_load(s->path, (size_t)s->limit, set, err);
+    const struct data_generate_options options = {.size = s->size,
+                                                  .count = (size_t)s->count,
+                                                  .shares = s->classes,
+                                                  .seed = (uint64_t)s->seed,
+                                                  .threads = core_count()};
+    return data_generate(&options, set, err);
+}
+
+static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_size, int identifiers, trm_error *err) {
+    const struct model_config *c = &run->conf->model;
+    if (seq_len != c->seq_len || vocab_size > c->vocab_size)
+        return trm_fail(err, TRM_INVALID, "the data has %d cells and %d tokens, the model %d and %d", seq_len,
+                        vocab_size, c->seq_len, c->vocab_size);
+    if (c->puzzle_emb_ndim > 0 && identifiers > c->num_puzzle_identifiers)
+        return trm_fail(err, TRM_INVALID, "the data has %d puzzle identifiers, the model %d", identifiers,
+                        c->num_puzzle_identifiers);
+    return TRM_OK;
+}
+
+static trm_status open_data(struct train_run *run, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    const size_t count = (size_t)conf->data_count;
+    struct data_source_part *parts = calloc(count, sizeof *parts);
+    run->sets = calloc(count, sizeof *run->sets);
+    run->drawn = calloc(2, (size_t)conf->model.seq_len);
+    int used = 0;
+    trm_status status = parts && run->sets && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
+    for (int i = 0; i < conf->data_count && status == TRM_OK; i++) {
+        status = open_source(&conf->data[i], &run->sets[i], err);
+        if (status == TRM_OK && conf->data[i].weight > 0.0)
+            parts[used++] = (struct data_source_part){.set = run->sets[i], .weight = conf->data[i].weight};
+    }
+    if (status == TRM_OK)
+        status = data_source_create(parts, used, conf->augment, &run->source, err);
+    if (status == TRM_OK)
+        status = check_fit(run, data_source_seq_len(run->source), data_source_vocab_size(run->source),
+                           data_source_identifiers(run->source), err);
+    if (status == TRM_OK && (conf->eval.source.path || conf->eval.source.generate))
+        status = open_source(&conf->eval.source, &run->eval_set, err);
+    if (status == TRM_OK && run->eval_set)
+        status = check_fit(run, run->eval_set->seq_len, run->eval_set->vocab_size, run->eval_set->num_identifiers, err);
+    free(parts);
+    return status;
+}
+
+/* train_next: draws a puzzle into a row; label 0 of a data set means "not judged". */
+static void next_example(void *arg, struct train_row *row) {
+    struct train_run *run = arg;
+    const size_t seq_len = (size_t)run->conf->model.seq_len;
+    uint8_t *inputs = run->drawn, *labels = run->drawn + seq_len;
+    int set;
+    size_t index;
+    data_source_next(run->source, &run->rng, inputs, labels, &row->id, &set, &index);
+    for (size_t i = 0; i < seq_len; i++) {
+        row->inputs[i] = inputs[i];
+        row->labels[i] = labels[i] ? labels[i] : TRAIN_LABEL_IGNORED;
+    }
+}
+
+/* ---- starting ---- */
+
+static trm_status create_core(struct train_run *run, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    const struct train_core_options options = {.backend = TRM_BACKEND_ONEDNN,
+                                               .dtype = conf->compute == CONF_COMPUTE_BF16 ? OP_BF16 : OP_F32,
+                                               .batch_size = conf->batch_size,
+                                               .pool_size = conf->pool_size,
+                                               .shards = conf->shards,
+                                               .threads = conf->threads > 0 ? conf->threads : core_count(),
+                                               .loss = conf->loss,
+                                               .halt_loss_weight = conf->halt_loss_weight,
+                                               .min_halt_steps = conf->min_halt_steps,
+                                               .optimizer = conf->optimizer,
+                                               .puzzle_emb_lr = conf->puzzle_emb.lr,
+                                               .puzzle_emb_weight_decay = conf->puzzle_emb.weight_decay,
+                                               .ema_rate = conf->ema.rate,
+                                               .ema_ramp = conf->ema.ramp};
+    trm_status status = model_layout_create(&conf->model, &run->layout, err);
+    if (status == TRM_OK)
+        status = train_core_create(&conf->model, run->layout, &options, &run->core, err);
+    return status;
+}
+
+/* A new run: initial weights, and rows that will halt at different times. */
+static trm_status start_fresh(struct train_run *run, trm_error *err) {
+    struct train_weights *w = train_core_weights(run->core);
+    data_rng_seed(&run->rng, (uint64_t)run->conf->seed);
+    train_init_weights(&run->conf->model, run->layout, &run->rng, w->params, w->buffers);
+    memcpy(w->ema, w->params, run->layout->param_size * sizeof *w->ema);
+    if (run->conf->random_initial_steps)
+        train_core_fill(run->core, &run->rng, next_example, run);
+    return train_core_refresh(run->core, err);
+}
+
+static trm_status start(struct train_run *run, trm_error *err) {
+    const struct train_run_options *o = run->options;
+    bool found = false;
+    char path[4096];
+    if (mkdir(o->dir, 0777) != 0 && errno != EEXIST)
+        return trm_fail(err, TRM_IO, "%s: %s", o->dir, strerror(errno));
+    trm_status status = train_path(run, "state.safetensors", path, sizeof path, err);
+    if (status == TRM_OK && !o->resume && access(path, F_OK) == 0)
+        return trm_fail(err, TRM_INVALID, "%s holds a run already: --resume goes on with it", o->dir);
+    if (status == TRM_OK)
+        status = open_data(run, err);
+    if (status == TRM_OK)
+        status = create_core(run, err);
+    if (status == TRM_OK && o->resume)
+        status = train_load_state(run, &found, err);
+    if (status == TRM_OK && !found)
+        status = start_fresh(run, err);
+    if (status == TRM_OK)
+        status = train_open_logs(run, found, err);
+    run->started = train_clock();
+    run->started_at = status == TRM_OK ? *train_core_updates(run->core) : 0;
+    return status;
+}
+
+static void finish(struct train_run *run) {
+    train_close_logs(run);
+    train_core_destroy(run->core);
+    model_layout_destroy(run->layout);
+    data_source_destroy(run->source);
+    for (int i = 0; run->sets && i < run->conf->data_count; i++)
+        data_set_destroy(run->sets[i]);
+    free(run->sets);
+    data_set_destroy(run->eval_set);
+    free(run->drawn);
+    free(run->settings);
+}
+
+/* ---- running ---- */
+
+static trm_status evaluate(struct train_run *run, trm_error *err) {
+    const struct train_weights *w = train_core_weights(run->core);
+    const struct train_eval_options options = {
+        .max_steps = run->conf->eval.max_steps,
+        .halt = true,
+        .threads = run->conf->threads > 0 ? run->conf->threads : core_count(),
+    };
+    struct train_eval_result result = {0};
+    trm_model *model = NULL;
+    trm_status status = trm_model_from_memory(&run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb,
+                                              run->conf->puzzle, TRM_BACKEND_ONEDNN, &model, err);
+    if (status == TRM_OK)
+        status = train_evaluate(model, run->eval_set, &options, &result, err);
+    if (status == TRM_OK) {
+        run->last_exact = result.all.puzzles > 0 ? (double)result.all.exact / (double)result.all.puzzles : 0.0;
+        status = train_report_eval(run, &result, err);
+    }
+    if (status == TRM_OK && run->last_exact > run->best) {
+        run->best = run->last_exact;
+        status = train_save_model(run, "best.safetensors", err);
+    }
+    train_eval_result_destroy(&result);
+    trm_model_unref(model);
+    return status;
+}
+
+static trm_status save(struct train_run *run, trm_error *err) {
+    char name[64];
+    snprintf(name, sizeof name, "step_%" PRId64 ".safetensors", *train_core_updates(run->core));
+    trm_status status = train_save_model(run, name, err);
+    /* The state comes last: what it promises is already on the disk. */
+    return status == TRM_OK ? train_save_state(run, err) : status;
+}
+
+static void add_to_window(struct train_window *window, const struct train_metrics *m) {
+    window->updates++;
+    window->sums.loss += m->loss;
+    window->sums.lm_loss += m->lm_loss;
+    window->sums.q_halt_loss += m->q_halt_loss;
+    window->sums.q_continue_loss += m->q_continue_loss;
+    window->sums.count += m->count;
+    window->sums.accuracy += m->accuracy;
+    window->sums.exact_accuracy += m->exact_accuracy;
+    window->sums.q_halt_accuracy += m->q_halt_accuracy;
+    window->sums.steps += m->steps;
+    window->sums.grad_squares += m->grad_squares;
+}
+
+static bool due(int64_t updates, int every, int total) {
+    return updates == total || (every > 0 && updates % every == 0);
+}
+
+/* One update and whatever falls due after it. */
+static trm_status advance(struct train_run *run, double *drawn_at, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    const struct train_schedule schedule = {.warmup = conf->schedule.warmup,
+                                            .total = conf->steps,
+                                            .constant_fraction = conf->schedule.constant_fraction,
+                                            .min_ratio = conf->schedule.min_ratio};
+    const int64_t before = *train_core_updates(run->core), updates = before + 1;
+    const double factor = train_schedule_factor(&schedule, (int)updates);
+    const int first = (int)(before % (conf->pool_size / conf->batch_size)) * conf->batch_size;
+    struct train_metrics metrics;
+    trm_status status = train_core_step(run->core, first, factor, &run->rng, next_example, run, &metrics, err);
+    if (status != TRM_OK)
+        return status;
+    add_to_window(&run->window, &metrics);
+    if (train_clock() - *drawn_at > PROGRESS_INTERVAL) {
+        train_report_progress(run, metrics.loss / conf->batch_size);
+        *drawn_at = train_clock();
+    }
+    if (due(updates, conf->log_every, conf->steps))
+        status = train_report_window(run, factor * conf->optimizer.lr, err);
+    if (status == TRM_OK && run->eval_set && due(updates, conf->eval.every, conf->steps))
+        status = evaluate(run, err);
+    if (status == TRM_OK && due(updates, conf->checkpoint_every, conf->steps))
+        status = save(run, err);
+    return status;
+}
+
+static bool stopped(const struct train_run *run) {
+    return run->options->stop && *run->options->stop;
+}
+
+trm_status train_run(const struct conf_train *conf, const struct train_run_options *options, trm_error *err) {
+    struct train_run run = {.conf = conf,
+                            .options = options,
+                            .settings = conf_train_format(conf),
+                            .best = -1.0,
+                            .last_exact = -1.0,
+                            .terminal = isatty(STDERR_FILENO)};
+    double drawn_at = 0.0;
+    trm_status status = run.settings ? start(&run, err) : trm_fail(err, TRM_NO_MEMORY, "out of memory");
+    while (status == TRM_OK && *train_core_updates(run.core) < conf->steps && !stopped(&run))
+        status = advance(&run, &drawn_at, err);
+    if (run.terminal)
+        fputc('\n', stderr);
+    if (status == TRM_OK && stopped(&run)) {
+        status = save(&run, err);
+        fprintf(stderr, "trm-train: stopped at update %" PRId64 " of %d; --resume goes on\n",
+                *train_core_updates(run.core), conf->steps);
+    }
+    finish(&run);
+    return status;
+}
