@@ -44,10 +44,10 @@ struct trm_model_info {
     int seq_len;             /* tokens of a puzzle: cells, row by row */
     int vocab_size;          /* tokens are 0 .. vocab_size - 1 */
     int num_puzzle_identifiers;
-    int halt_max_steps;      /* the number of supervision steps it was trained with */
+    int halt_max_steps; /* the number of supervision steps it was trained with */
     int hidden_size;
-    size_t parameters;       /* trained values, puzzle embedding not counted */
-    double flops_per_step;   /* multiplications and additions of matrix products, one puzzle, one step */
+    size_t parameters;     /* trained values, puzzle embedding not counted */
+    double flops_per_step; /* multiplications and additions of matrix products, one puzzle, one step */
 };
 
 /* Opens a checkpoint and prepares its weights. The model starts with one reference, the caller's. */
@@ -66,19 +66,19 @@ struct trm_solve_options {
 };
 
 enum trm_halt {
-    TRM_RUNNING,          /* not done: step again */
-    TRM_HALT_Q_HEAD,      /* the halting head is confident */
-    TRM_HALT_VERIFIED,    /* the verifier accepts the answer */
-    TRM_HALT_MAX_STEPS    /* the step limit */
+    TRM_RUNNING,       /* not done: step again */
+    TRM_HALT_Q_HEAD,   /* the halting head is confident */
+    TRM_HALT_VERIFIED, /* the verifier accepts the answer */
+    TRM_HALT_MAX_STEPS /* the step limit */
 };
 
 /* What one supervision step left in a slot. Valid until the slot is stepped or released. */
 struct trm_report {
-    int step;              /* supervision steps done; 0 before the first */
+    int step; /* supervision steps done; 0 before the first */
     enum trm_halt halt;
-    const int32_t *answer; /* [seq_len] most likely token of each cell */
+    const int32_t *answer;    /* [seq_len] most likely token of each cell */
     float q_halt, q_continue; /* logits of the halting head */
-    float confidence;      /* mean over cells of the answer token's softmax probability */
+    float confidence;         /* mean over cells of the answer token's softmax probability */
 };
 
 /* A batch of `slots` places for puzzles of `model` (takes a reference). */

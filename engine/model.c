@@ -39,7 +39,8 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
     atomic_init(&model->references, 1);
     model->config_text = model_config_format(config);
     model->puzzle_name = strdup(puzzle_name);
-    trm_status status = model->config_text && model->puzzle_name ? TRM_OK : trm_fail(err, TRM_NO_MEMORY, "out of memory");
+    trm_status status =
+        model->config_text && model->puzzle_name ? TRM_OK : trm_fail(err, TRM_NO_MEMORY, "out of memory");
     if (status == TRM_OK)
         status = model_weights_create(config, layout, params, buffers, puzzle_emb, &options, &model->weights, err);
     if (status != TRM_OK) {
