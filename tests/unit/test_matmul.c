@@ -1,5 +1,6 @@
 /* test_matmul.c - oneDNN's products against the plain loops, for the kinds of shapes that models plan,
- * and what the engine takes for granted of them: one packed layout, the same bits in any row. */
+ * and what the engine takes for granted of them: one packed layout, bits that
+ * depend on nothing but the operands. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -270,45 +271,74 @@ static void the_packed_layout_does_not_depend_on_the_rows(void **state) {
     }
 }
 
-/* The same row everywhere: every row of every product must be the same, to the last bit. */
+/* Half of the rows are ours, the others somebody else's, who changes: our bits do not. (That a row also has
+ * the same bits in another place, or among another number of rows, is true of oneDNN's AVX-512 kernels
+ * but not of its AVX2 and older ones: the engine gives a puzzle the same rows of the same shape.) */
 static void check_rows(op_context *context, size_t weight, enum op_dtype type) {
     const size_t n = (size_t)WEIGHTS[weight].n, k = (size_t)WEIGHTS[weight].k;
-    float *b = normal(n * k, 5), *row = normal(k, 6), *first = block(n * sizeof *first);
+    float *b = normal(n * k, 5);
     for (size_t r = 0; r < ROW_COUNT; r++) {
         const struct op_matmul_shape shape = linear(weight, r, type);
         const size_t rows = (size_t)ROWS[r];
         op_matmul *matmul = plan(context, &shape);
         if (!matmul)
             break;
-        float *a = block(rows * k * sizeof *a), *c = block(rows * n * sizeof *c);
-        for (size_t i = 0; i < rows; i++)
-            memcpy(a + i * k, row, k * sizeof *a);
-        void *left = operand(a, rows * k, type), *packed = pack(matmul, b);
-        run(matmul, left, packed, c);
-        if (r == 0)
-            memcpy(first, c, n * sizeof *c);
-        for (size_t i = 0; i < rows; i++)
-            if (memcmp(c + i * n, first, n * sizeof *c) != 0)
-                fail_msg("[%d, %d], dtype %d: row %zu of %zu has other bits", WEIGHTS[weight].n, WEIGHTS[weight].k,
-                         (int)type, i, rows);
+        float *a[] = {normal(rows * k, 6), normal(rows * k, 7)}, *c[2];
+        void *packed = pack(matmul, b);
+        for (size_t i = 0; i < rows; i += 2)
+            memcpy(a[1] + i * k, a[0] + i * k, k * sizeof **a);
+        for (int side = 0; side < 2; side++) {
+            void *left = operand(a[side], rows * k, type);
+            c[side] = block(rows * n * sizeof **c);
+            run(matmul, left, packed, c[side]);
+            free(left);
+        }
+        for (size_t i = 0; i < rows; i += 2)
+            assert_memory_equal(c[0] + i * n, c[1] + i * n, n * sizeof **c);
+        for (int side = 0; side < 2; side++) {
+            free(c[side]);
+            free(a[side]);
+        }
         free(packed);
-        free(left);
-        free(c);
-        free(a);
         op_matmul_destroy(matmul);
     }
-    free(first);
-    free(row);
     free(b);
 }
 
-static void a_row_gives_the_same_bits_in_any_row_of_any_product(void **state) {
+static void a_row_does_not_depend_on_the_other_rows(void **state) {
     (void)state;
     op_context *context = context_of(TRM_BACKEND_ONEDNN);
     for (size_t w = 0; w < WEIGHT_COUNT; w++)
         for (size_t t = 0; t < sizeof TYPES / sizeof *TYPES; t++)
             check_rows(context, w, TYPES[t]);
     op_context_destroy(context);
+}
+
+/* Two threads' plans of one shape, operands at any address (a multiple of what they are made of). */
+static void a_product_gives_the_same_bits_at_any_address_from_any_plan(void **state) {
+    (void)state;
+    enum { M = 97, N = 64, K = 256, OFFSETS = 16 };
+    const struct op_matmul_shape shape = {.m = M, .n = N, .k = K, .b_transposed = true, .b_packed = true};
+    float *a = normal(M * K + OFFSETS, 12), *b = normal(N * K, 13), *first = block(M * N * sizeof *first);
+    for (size_t offset = 0; offset < OFFSETS; offset++) {
+        op_context *context = context_of(TRM_BACKEND_ONEDNN);
+        op_matmul *matmul = plan(context, &shape);
+        void *packed = pack(matmul, b);
+        float *c = block((M * N + OFFSETS) * sizeof *c);
+        if (offset > 0)
+            memmove(a + offset, a + offset - 1, M * (size_t)K * sizeof *a);
+        run(matmul, a + offset, packed, c + offset);
+        if (offset == 0)
+            memcpy(first, c, M * N * sizeof *c);
+        assert_memory_equal(c + offset, first, M * N * sizeof *c);
+        free(c);
+        free(packed);
+        op_matmul_destroy(matmul);
+        op_context_destroy(context);
+    }
+    free(first);
+    free(b);
+    free(a);
 }
 
 /* Token mixing: each puzzle is a right-hand matrix of its own. */
@@ -392,7 +422,8 @@ int main(void) {
         cmocka_unit_test(accumulating_products_agree),
         cmocka_unit_test(packed_products_agree),
         cmocka_unit_test(the_packed_layout_does_not_depend_on_the_rows),
-        cmocka_unit_test(a_row_gives_the_same_bits_in_any_row_of_any_product),
+        cmocka_unit_test(a_row_does_not_depend_on_the_other_rows),
+        cmocka_unit_test(a_product_gives_the_same_bits_at_any_address_from_any_plan),
         cmocka_unit_test(a_puzzle_gives_the_same_bits_in_any_place_of_the_batch),
         cmocka_unit_test(a_product_run_twice_gives_the_same_bits),
         cmocka_unit_test(impossible_shapes_are_refused),
