@@ -1,0 +1,220 @@
+"""trm-train: what a run leaves behind, and that it can be killed and resumed at any moment."""
+
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(os.environ.get("TRM_BUILD", "build"))
+TRAIN = BUILD / "trm-train"
+
+MODEL = {
+    "arch": "trm", "seq_len": 16, "vocab_size": 6, "num_puzzle_identifiers": 1, "puzzle_emb_ndim": 32,
+    "puzzle_emb_len": 1, "H_cycles": 2, "L_cycles": 1, "H_layers": 0, "L_layers": 1, "hidden_size": 32,
+    "num_heads": 2, "expansion": 4, "inter_multiple": 32, "pos_encodings": "none", "rms_norm_eps": 1e-5,
+    "mlp_t": True, "halt_max_steps": 4, "halt_exploration_prob": 0.1, "no_ACT_continue": True,
+}
+CONFIG = {
+    "name": "test", "puzzle": "sudoku", "model": MODEL,
+    "data": [{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 200, "seed": 1}],
+    "batch_size": 8, "pool_size": 32, "shards": 2, "steps": 240, "seed": 3,
+    "optimizer": {"name": "adam_atan2", "lr": 2e-3, "weight_decay": 0.1, "scale": 1.27},
+    "schedule": {"warmup": 10, "constant_fraction": 0.5, "min_ratio": 0.1}, "ema": {"rate": 0.99, "ramp": True},
+    "checkpoint_every": 30, "log_every": 7,
+    "eval": {"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 40, "seed": 2, "every": 45},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+def command(config, out, *more):
+    return [str(TRAIN), "--config", str(config), "--out", str(out), *more]
+
+
+def train(config, out, *more):
+    return subprocess.run(command(config, out, *more), capture_output=True, text=True, timeout=120)
+
+
+def log_lines(out):
+    text = (out / "log.jsonl").read_text() if (out / "log.jsonl").exists() else ""
+    return text.splitlines()
+
+
+def tensors(path):
+    """The data of a safetensors file, without its header."""
+    data = path.read_bytes()
+    return data[8 + struct.unpack("<Q", data[:8])[0]:]
+
+
+def metadata(path):
+    data = path.read_bytes()
+    return json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that nobody interrupted."""
+    directory = tmp_path_factory.mktemp("finished")
+    path = directory / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    result = train(path, directory / "run")
+    assert result.returncode == 0, result.stderr
+    return directory / "run"
+
+
+def test_a_run_leaves_its_log_checkpoints_best_and_state(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert {"log.jsonl", "timing.jsonl", "best.safetensors", "state.safetensors"} <= names
+    assert {f"step_{n}.safetensors" for n in range(30, 241, 30)} <= names
+    assert not [n for n in names if "tmp" in n]
+    lines = [json.loads(line) for line in log_lines(finished)]
+    updates = [line["step"] for line in lines if "loss" in line]
+    assert updates == list(range(7, 240, 7)) + [240]
+    evaluations = [line["step"] for line in lines if "eval" in line]
+    assert evaluations == [45, 90, 135, 180, 225, 240]
+
+
+def test_a_checkpoint_says_where_it_comes_from(finished):
+    meta = metadata(finished / "step_240.safetensors")
+    provenance = json.loads(meta["provenance"])
+    assert meta["puzzle"] == "sudoku"
+    assert json.loads(meta["config"])["arch"] == "trm"
+    assert provenance["updates"] == 240 and provenance["puzzle_steps"] == 240 * 8
+    assert provenance["settings"]["optimizer"]["lr"] == 2e-3
+    assert "--config" in provenance["command"] and provenance["hours"] > 0
+
+
+def test_the_loss_falls_and_puzzles_get_solved(config, tmp_path):
+    result = train(config, tmp_path / "run", "--set", "steps=900", "--set", "eval.every=900")
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in log_lines(tmp_path / "run")]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0] / 2
+    assert lines[-1]["eval"]["exact_accuracy"] > 0.5
+
+
+def assert_same_run(out, finished):
+    assert log_lines(out) == log_lines(finished)
+    for name in ("step_240.safetensors", "best.safetensors"):
+        assert tensors(out / name) == tensors(finished / name)
+
+
+def test_killed_at_random_moments_and_resumed_it_is_the_same_run(config, tmp_path, finished):
+    out, chance, kills = tmp_path / "run", random.Random(7), 0
+    while True:
+        target = len(log_lines(out)) + chance.randrange(2, 12)
+        process = subprocess.Popen(command(config, out, "--resume"), stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and len(log_lines(out)) < target and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if process.poll() is not None:
+            assert process.returncode == 0
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        assert kills < 100
+    assert kills > 0
+    assert_same_run(out, finished)
+
+
+def test_a_signal_saves_the_state_and_resuming_goes_on_from_there(config, tmp_path, finished):
+    out = tmp_path / "run"
+    process = subprocess.Popen(command(config, out), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(log_lines(out)) < 5 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "--resume" in stderr or "update 240" in stderr
+    result = train(config, out, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(out, finished)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(config, tmp_path, finished):
+    result = train(config, tmp_path / "run", "--set", "threads=1")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_directory_with_a_run_is_not_overwritten_by_accident(config, finished):
+    before = (finished / "state.safetensors").read_bytes()
+    result = train(config, finished)
+    assert result.returncode == 1 and "--resume" in result.stderr
+    assert (finished / "state.safetensors").read_bytes() == before
+
+
+def test_a_damaged_state_is_refused(config, tmp_path):
+    out = tmp_path / "run"
+    assert train(config, out, "--set", "steps=30").returncode == 0
+    state = out / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    result = train(config, out, "--resume")
+    assert result.returncode == 1 and "state.safetensors" in result.stderr
+
+
+def test_a_state_of_another_model_is_refused(config, tmp_path):
+    out = tmp_path / "run"
+    assert train(config, out, "--set", "steps=30").returncode == 0
+    result = train(config, out, "--resume", "--set", "model.hidden_size=48", "--set", "model.puzzle_emb_ndim=48")
+    assert result.returncode == 1 and "does not fit" in result.stderr
+
+
+@pytest.mark.parametrize("setting, named", [
+    ("nonsense=1", "nonsense"),
+    ("batch_size=0", "batch_size"),
+    ("optimizer.lr=-1", "lr"),
+    ("model.hidden_size=0", "hidden_size"),
+    ("data.0.size=5", "size"),
+])
+def test_a_bad_setting_is_named(config, tmp_path, setting, named):
+    result = train(config, tmp_path / "run", "--set", setting)
+    assert result.returncode == 1 and named in result.stderr
+
+
+def test_a_batch_that_the_shards_cannot_share_equally_is_refused(config, tmp_path):
+    result = train(config, tmp_path / "run", "--set", "shards=3")
+    assert result.returncode == 1 and "shards" in result.stderr
+
+
+@pytest.mark.parametrize("arguments, code", [([], 2), (["--config", "x"], 2), (["--bogus"], 2), (["stray"], 2),
+                                             (["--help"], 0), (["--version"], 0)])
+def test_usage(arguments, code):
+    assert subprocess.run([str(TRAIN), *arguments], capture_output=True, timeout=60).returncode == code
+
+
+@pytest.mark.parametrize("changes", [
+    ["model.arch=trm_singlez"],
+    ["model.arch=trm_hier6"],
+    ["model.arch=hrm", "model.H_layers=1", "model.no_ACT_continue=false"],
+    ["model.arch=transformers_baseline", "model.H_layers=1", "model.mlp_t=false"],
+    ["model.mlp_t=false", "model.pos_encodings=rope"],
+    ["model.mlp_t=false", "model.pos_encodings=learned", "loss=softmax", "optimizer.name=adamw"],
+])
+def test_every_architecture_trains_and_its_checkpoint_can_be_evaluated(config, tmp_path, changes):
+    out = tmp_path / "run"
+    sets = [word for change in changes for word in ("--set", change)]
+    result = train(config, out, "--set", "steps=60", *sets)
+    assert result.returncode == 0, result.stderr
+    losses = [json.loads(line)["loss"] for line in log_lines(out) if '"loss"' in line]
+    assert losses[-1] < losses[0]
+    csv = tmp_path / "puzzles.csv"
+    subprocess.run([str(BUILD / "trm-data"), "generate", "sudoku", "--size", "4", "--count", "20", "--out", str(csv)],
+                   check=True, capture_output=True, timeout=60)
+    evaluated = subprocess.run([str(BUILD / "trm-eval"), "--model", str(out / "step_60.safetensors"), "--data",
+                                str(csv), "--json"], capture_output=True, text=True, timeout=60)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["puzzles"] == 20
