@@ -42,6 +42,7 @@ PARITY   := $(if $(PARITY_SRCS),$(BUILD)/tests/parity)
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
+SUDOKU ?= ../shared/data/sudoku/train.csv
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
@@ -56,7 +57,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize bench demo-train install print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize bench demo-train train-data install print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -97,8 +98,15 @@ sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build
 bench: $(BUILD)/trm-bench ## Measure the bundled model on this machine (MODEL=FILE)
 	@$(BUILD)/trm-bench --model '$(MODEL)'
 
-demo-train: $(BUILD)/trm-train ## Train a small Sudoku model from nothing, in two minutes
+demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
+	@rm -rf $(BUILD)/demo
 	@$(BUILD)/trm-train --config config/train/demo.json --out $(BUILD)/demo
+
+train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json trains on, from SUDOKU=train.csv
+	@mkdir -p $(BUILD)/data
+	(head -n 1 $(SUDOKU); tail -n 400 $(SUDOKU)) > $(BUILD)/data/sudoku-heldout.csv
+	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-train.csv
+	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 --out $(BUILD)/data/sudoku-generated.csv
 
 install: all ## Install programs and models (DESTDIR= PREFIX=/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/trm-server/models

@@ -41,7 +41,7 @@ static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
 static const char *const generator_names[] = {"sudoku", NULL};
 static const char *const loss_names[] = {"stablemax", "softmax", NULL};     /* enum train_loss_kind */
 static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL}; /* enum train_optim_kind */
-static const char *const compute_names[] = {"f32", "bf16", NULL};           /* enum conf_compute */
+static const char *const compute_names[] = {"f32", "bf16", "auto", NULL};   /* enum conf_compute */
 
 static const struct field file_fields[] = {
     {.key = "path", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, path)},

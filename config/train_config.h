@@ -29,7 +29,7 @@ struct conf_source {
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */
 };
 
-enum conf_compute { CONF_COMPUTE_F32, CONF_COMPUTE_BF16 };
+enum conf_compute { CONF_COMPUTE_F32, CONF_COMPUTE_BF16, CONF_COMPUTE_AUTO };
 
 struct conf_train {
     char *name;   /* "run": for people and provenance */
@@ -74,7 +74,8 @@ struct conf_train {
         int max_steps;             /* 0: the model's halt_max_steps */
     } eval;
 
-    enum conf_compute compute; /* "f32" | "bf16" */
+    enum conf_compute compute; /* operands of matrix products: "f32" | "bf16" | "auto": bf16 where the CPU
+                                  multiplies it faster than f32 */
 };
 
 /* Reads the file at `path`, then applies `overrides` [override_count] in order, each "key=value": dots reach nested

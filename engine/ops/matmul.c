@@ -84,6 +84,14 @@ const char *op_library_version(char *text, size_t size) {
     return text;
 }
 
+bool op_has_fast_bf16(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 /* ---- shapes ---- */
 
 static void fill_defaults(struct op_matmul_shape *s) {
