@@ -6,6 +6,9 @@
  *   nothing to say must suspend, or it is called again at once.
  * - A suspended connection neither times out nor notices that its client has gone. We watch the
  *   socket ourselves, and stop watching before libmicrohttpd has it back.
+ * - Without a thread of its own it has nothing that wakes it for a resumed connection: it must be run.
+ * - At a limit of connections or files it stops listening, and listens again only when it is run once
+ *   more after a connection was closed.
  * - While a body is arriving no answer can be queued: refuse_now() sends it past the library. */
 #include "server/http.h"
 
@@ -28,9 +31,14 @@ struct srv_http {
     uv_poll_t poll;   /* of the daemon's epoll descriptor */
     uv_timer_t timer; /* of the daemon's next timeout */
     struct srv_linger linger;
+    bool closed;                                /* a connection was, since the daemon began to run */
     int unanswered;                             /* exchanges with a complete body and an unfinished answer */
     void (*drained)(struct srv_server *server); /* NULL: not draining */
 };
+
+static void on_daemon_timeout(uv_timer_t *timer) {
+    srv_http_pump(timer->data);
+}
 
 /* --- exchanges -------------------------------------------------------------------------------------- */
 
@@ -102,6 +110,7 @@ void srv_exchange_resume(struct srv_exchange *x) {
     }
     x->suspended = false;
     MHD_resume_connection(x->connection);
+    uv_timer_start(&x->http->timer, on_daemon_timeout, 0, 0); /* it would not wake by itself */
 }
 
 const char *srv_exchange_header(const struct srv_exchange *x, const char *name) {
@@ -364,6 +373,14 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     }
 }
 
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct srv_http *http = cls;
+    (void)connection;
+    (void)context;
+    http->closed = http->closed || code == MHD_CONNECTION_NOTIFY_CLOSED;
+}
+
 /* --- the daemon ------------------------------------------------------------------------------------- */
 
 static void on_log(void *cls, const char *format, va_list args) {
@@ -371,10 +388,6 @@ static void on_log(void *cls, const char *format, va_list args) {
     (void)cls;
     vsnprintf(line, sizeof line, format, args);
     srv_log(SRV_DEBUG, "libmicrohttpd", "text=\"%s\"", line);
-}
-
-static void on_daemon_timeout(uv_timer_t *timer) {
-    srv_http_pump(timer->data);
 }
 
 static void on_daemon_event(uv_poll_t *poll, int status, int events) {
@@ -385,7 +398,10 @@ static void on_daemon_event(uv_poll_t *poll, int status, int events) {
 
 void srv_http_pump(struct srv_http *http) {
     MHD_UNSIGNED_LONG_LONG ms;
-    MHD_run(http->daemon);
+    do {
+        http->closed = false;
+        MHD_run(http->daemon);
+    } while (http->closed);
     if (MHD_get_timeout(http->daemon, &ms) == MHD_YES) {
         uv_timer_start(&http->timer, on_daemon_timeout, ms, 0);
     } else {
@@ -403,7 +419,8 @@ static struct MHD_Daemon *start_daemon(struct srv_http *http) {
                             MHD_OPTION_CONNECTION_LIMIT, (unsigned int)config->max_connections,
                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)config->idle_timeout,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, http, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+                            on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 }
 
 trm_status srv_http_start(const struct srv_http_config *config, struct srv_http **result, trm_error *err) {
