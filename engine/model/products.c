@@ -3,14 +3,25 @@
 
 #include <string.h>
 
-/* y = x W^T for a weight [out, in], and its two gradients: dx = dy W (added to what is there when
- * `into_residual`), dW += dy^T x. */
+/* A weight [out, in] and its three products. */
 struct linear {
     op_matmul **forward, **dx, **dw;
     int in, out;
-    bool into_residual;
+    bool into_residual; /* dx is added to what is there */
 };
 
+static trm_status plan_three(op_context *context, const struct linear *linear, const struct op_matmul_shape *forward,
+                             const struct op_matmul_shape *dx, const struct op_matmul_shape *dw, bool training,
+                             trm_error *err) {
+    trm_status status = op_matmul_create(context, forward, linear->forward, err);
+    if (status == TRM_OK && training)
+        status = op_matmul_create(context, dx, linear->dx, err);
+    if (status == TRM_OK && training)
+        status = op_matmul_create(context, dw, linear->dw, err);
+    return status;
+}
+
+/* y = x W^T, dx = dy W, dW += dy^T x, for all rows of the chunk at once. */
 static trm_status plan_linear(op_context *context, const struct linear *linear, int rows, enum op_dtype dtype,
                               bool training, trm_error *err) {
     const struct op_matmul_shape forward = {
@@ -23,15 +34,10 @@ static trm_status plan_linear(op_context *context, const struct linear *linear, 
                                        .dtype = dtype};
     const struct op_matmul_shape dw = {
         .m = linear->out, .k = rows, .n = linear->in, .a_transposed = true, .accumulate = true, .dtype = dtype};
-    trm_status status = op_matmul_create(context, &forward, linear->forward, err);
-    if (status == TRM_OK && training)
-        status = op_matmul_create(context, &dx, linear->dx, err);
-    if (status == TRM_OK && training)
-        status = op_matmul_create(context, &dw, linear->dw, err);
-    return status;
+    return plan_three(context, linear, &forward, &dx, &dw, training, err);
 }
 
-/* y = W x for every puzzle's x [in, hidden]. */
+/* y = W x, dx = W^T dy for every puzzle's x [in, hidden]; dW += dy x^T for one. */
 static trm_status plan_mixing(op_context *context, const struct linear *linear, int chunk, int hidden,
                               enum op_dtype dtype, bool training, trm_error *err) {
     const struct op_matmul_shape forward = {
@@ -46,12 +52,7 @@ static trm_status plan_mixing(op_context *context, const struct linear *linear, 
                                        .dtype = dtype};
     const struct op_matmul_shape dw = {
         .m = linear->out, .k = hidden, .n = linear->in, .b_transposed = true, .accumulate = true, .dtype = dtype};
-    trm_status status = op_matmul_create(context, &forward, linear->forward, err);
-    if (status == TRM_OK && training)
-        status = op_matmul_create(context, &dx, linear->dx, err);
-    if (status == TRM_OK && training)
-        status = op_matmul_create(context, &dw, linear->dw, err);
-    return status;
+    return plan_three(context, linear, &forward, &dx, &dw, training, err);
 }
 
 trm_status model_products_create(op_context *context, const struct model_config *config, int chunk, enum op_dtype dtype,
