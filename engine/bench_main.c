@@ -11,10 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "engine/bench_peak.h"
+#include "engine/cli.h"
 #include "engine/data/rng.h"
 #include "engine/engine.h"
 
@@ -44,12 +43,6 @@ static const char usage_text[] = "usage: trm-bench --model FILE [options]\n"
                                  "  --seconds N       how long to measure (default 3)\n"
                                  "  --json            print one JSON object\n"
                                  "  --help, --version\n";
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* A batch of `puzzles` slots full of random puzzles that never end, stepped a few times to warm up.
  * For the calling thread; `seed` makes the tokens repeatable. */
@@ -82,7 +75,7 @@ static trm_status start_batch(trm_model *model, int puzzles, uint64_t seed, trm_
 
 /* Steps for about `seconds`, at least once; *rate: puzzles x steps per second. */
 static trm_status measure_rate(trm_batch *batch, double seconds, double *rate, trm_error *err) {
-    const double start = seconds_now();
+    const double start = trm_clock();
     double elapsed;
     double steps = 0;
     do {
@@ -90,7 +83,7 @@ static trm_status measure_rate(trm_batch *batch, double seconds, double *rate, t
         if (status != TRM_OK)
             return status;
         steps += trm_batch_busy(batch);
-        elapsed = seconds_now() - start;
+        elapsed = trm_clock() - start;
     } while (elapsed < seconds);
     *rate = steps / elapsed;
     return TRM_OK;
@@ -284,10 +277,8 @@ static int usage_error(const char *problem, const char *what) {
 
 /* A whole decimal number in 1 .. high. */
 static bool parse_number(const char *text, int high, int *value) {
-    char *end;
-    errno = 0;
-    long number = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || number < 1 || number > high)
+    long number;
+    if (!trm_parse_number(text, 1, high, &number))
         return false;
     *value = (int)number;
     return true;
@@ -354,11 +345,10 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
 }
 
 int main(int argc, char **argv) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct settings settings = {
         .backend = TRM_BACKEND_ONEDNN,
         .batch = DEFAULT_BATCH,
-        .threads = cores > 0 && cores <= 1024 ? (int)cores : 1,
+        .threads = trm_core_count(),
         .seconds = DEFAULT_SECONDS,
     };
     int code = parse_arguments(argc, argv, &settings);

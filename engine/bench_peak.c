@@ -6,7 +6,8 @@
 #include "engine/bench_peak.h"
 
 #include <stddef.h>
-#include <time.h>
+
+#include "engine/cli.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -79,22 +80,16 @@ static struct kernel choose_kernel(void) {
     return (struct kernel){"portable", 2.0 * ROUNDS * PORTABLE_LANES, run_portable};
 }
 
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 double trm_peak_gflops(double seconds) {
     const struct kernel kernel = choose_kernel();
-    const double start = seconds_now();
+    const double start = trm_clock();
     volatile float sink = 0; /* keeps the compiler from dropping the work */
     double elapsed;
     long calls = 0;
     do {
         sink = sink + kernel.run();
         calls++;
-        elapsed = seconds_now() - start;
+        elapsed = trm_clock() - start;
     } while (elapsed < seconds);
     return 1e-9 * kernel.flops * (double)calls / elapsed;
 }

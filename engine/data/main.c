@@ -6,9 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/cli.h"
 #include "engine/data/file.h"
 #include "engine/data/generate.h"
 
@@ -57,13 +57,6 @@ static int failure(const trm_error *err) {
     return EXIT_FAILURE;
 }
 
-static bool parse_number(const char *text, long min, long max, long *value) {
-    char *end;
-    errno = 0;
-    *value = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *value >= min && *value <= max;
-}
-
 static bool parse_seed(const char *text, unsigned long long *seed) {
     char *end;
     errno = 0;
@@ -97,19 +90,19 @@ static bool take_option(int code, const char *value, struct options *options) {
         options->split = value;
         return strcmp(value, "train") == 0 || strcmp(value, "test") == 0;
     case LIMIT:
-        return parse_number(value, 1, INT32_MAX, &options->limit);
+        return trm_parse_number(value, 1, INT32_MAX, &options->limit);
     case AUGMENT:
-        return parse_number(value, 0, MAX_COPIES, &options->augment);
+        return trm_parse_number(value, 0, MAX_COPIES, &options->augment);
     case SIZE:
-        return parse_number(value, 4, 9, &options->size) && data_sudoku_box_rows((int)options->size);
+        return trm_parse_number(value, 4, 9, &options->size) && data_sudoku_box_rows((int)options->size);
     case COUNT:
-        return parse_number(value, 1, INT32_MAX, &options->count);
+        return trm_parse_number(value, 1, INT32_MAX, &options->count);
     case CLASS:
         return parse_class(value, options);
     case SEED:
         return parse_seed(value, &options->seed);
     case THREADS:
-        return parse_number(value, 1, MAX_THREADS, &options->threads);
+        return trm_parse_number(value, 1, MAX_THREADS, &options->threads);
     case JSON:
         options->json = true;
         return true;
@@ -211,12 +204,6 @@ static int run_sudoku(int argc, char **argv) {
     return result;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 struct progress {
     size_t total;
     double start, shown; /* seconds on the monotonic clock */
@@ -225,7 +212,7 @@ struct progress {
 /* Redraws one line on the terminal, five times a second. */
 static void show_progress(void *context, size_t done) {
     struct progress *progress = context;
-    const double time = now();
+    const double time = trm_clock();
     if (time - progress->shown < 0.2 && done < progress->total)
         return;
     progress->shown = time;
@@ -251,7 +238,7 @@ static int run_generate(int argc, char **argv) {
         return usage_error("--json needs --out: standard output has the puzzles");
 
     const bool terminal = isatty(STDERR_FILENO);
-    struct progress progress = {.total = (size_t)options.count, .start = now()};
+    struct progress progress = {.total = (size_t)options.count, .start = trm_clock()};
     const struct data_generate_options wanted = {.size = (int)options.size,
                                                  .count = (size_t)options.count,
                                                  .mixed = options.mixed,
@@ -263,7 +250,7 @@ static int run_generate(int argc, char **argv) {
     struct data_set *set;
     trm_error err;
     trm_status status = data_generate(&wanted, &set, &err);
-    const double seconds = now() - progress.start;
+    const double seconds = trm_clock() - progress.start;
     if (terminal)
         fputc('\n', stderr);
     if (status != TRM_OK)

@@ -2,8 +2,6 @@
  *
  * Reads the command line, runs train_evaluate() and prints what it counted. One thread but for the
  * workers inside the evaluation. */
-#include "engine/train/eval.h"
-
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -11,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "engine/cli.h"
+#include "engine/train/eval.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -50,14 +50,6 @@ static int usage_error(const char *problem, const char *what) {
     return EXIT_USAGE;
 }
 
-/* A whole decimal number in low .. high. */
-static bool parse_number(const char *text, long low, long high, long *value) {
-    char *end;
-    errno = 0;
-    *value = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *value >= low && *value <= high;
-}
-
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
 static int parse_arguments(int argc, char **argv, struct settings *settings) {
     static const struct option options[] = {
@@ -87,7 +79,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->data = optarg;
             break;
         case 'l':
-            if (!parse_number(optarg, 1, LONG_MAX, &number))
+            if (!trm_parse_number(optarg, 1, LONG_MAX, &number))
                 return usage_error("--limit wants a number from 1, not ", optarg);
             settings->limit = (size_t)number;
             break;
@@ -101,12 +93,12 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->options.verify = true;
             break;
         case 'M':
-            if (!parse_number(optarg, 1, 10000, &number))
+            if (!trm_parse_number(optarg, 1, 10000, &number))
                 return usage_error("--max-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.max_steps = (int)number;
             break;
         case 'n':
-            if (!parse_number(optarg, 1, 10000, &number))
+            if (!trm_parse_number(optarg, 1, 10000, &number))
                 return usage_error("--min-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.min_steps = (int)number;
             break;
@@ -119,7 +111,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
                 return usage_error("--backend is onednn or reference, not ", optarg);
             break;
         case 't':
-            if (!parse_number(optarg, 1, 1024, &number))
+            if (!trm_parse_number(optarg, 1, 1024, &number))
                 return usage_error("--threads wants a number from 1 to 1024, not ", optarg);
             settings->options.threads = (int)number;
             break;
@@ -148,12 +140,6 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
     return -1;
 }
 
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* The progress line, rewritten in place at most ten times a second. */
 struct progress {
     double started, shown;
@@ -161,7 +147,7 @@ struct progress {
 
 static void show_progress(void *arg, size_t done, size_t total) {
     struct progress *progress = arg;
-    double now = seconds_now();
+    double now = trm_clock();
     if (now - progress->shown < 0.1)
         return;
     progress->shown = now;
@@ -263,14 +249,14 @@ static trm_status run(const struct settings *settings, trm_error *err) {
         goto cleanup;
 
     struct train_eval_options options = settings->options;
-    struct progress progress = {.started = seconds_now()};
+    struct progress progress = {.started = trm_clock()};
     const bool terminal = isatty(STDERR_FILENO);
     if (terminal) {
         options.progress = show_progress;
         options.progress_arg = &progress;
     }
     status = train_evaluate(model, set, &options, &result, err);
-    double seconds = seconds_now() - progress.started;
+    double seconds = trm_clock() - progress.started;
     if (terminal)
         fputs("\r\033[K", stderr);
     if (status != TRM_OK)
@@ -291,10 +277,9 @@ cleanup:
 }
 
 int main(int argc, char **argv) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct settings settings = {
         .backend = TRM_BACKEND_ONEDNN,
-        .options = {.halt = true, .threads = cores > 0 && cores <= 1024 ? (int)cores : 1},
+        .options = {.halt = true, .threads = trm_core_count()},
     };
     int code = parse_arguments(argc, argv, &settings);
     if (code >= 0)

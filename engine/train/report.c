@@ -6,18 +6,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/cli.h"
 #include "engine/train/run.h"
 
 static const char log_name[] = "log.jsonl", timing_name[] = "timing.jsonl";
-
-double train_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- files ---- */
 
@@ -84,7 +78,7 @@ static trm_status write_line(FILE *file, json_t *object, trm_error *err) {
 }
 
 static double rate(const struct train_run *run) {
-    const double seconds = train_clock() - run->started;
+    const double seconds = trm_clock() - run->started;
     const double puzzles = (double)(*train_core_updates(run->core) - run->started_at) * run->conf->batch_size;
     return seconds > 0.0 ? puzzles / seconds : 0.0;
 }
@@ -92,7 +86,7 @@ static double rate(const struct train_run *run) {
 static trm_status write_timing(struct train_run *run, trm_error *err) {
     return write_line(run->timing,
                       json_pack("{s:I, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core), "seconds",
-                                run->seconds_before + train_clock() - run->started, "puzzles_per_second", rate(run)),
+                                run->seconds_before + trm_clock() - run->started, "puzzles_per_second", rate(run)),
                       err);
 }
 
@@ -155,25 +149,35 @@ trm_status train_report_window(struct train_run *run, double lr, trm_error *err)
     return status;
 }
 
-trm_status train_report_eval(struct train_run *run, const struct train_eval_result *r, trm_error *err) {
-    const double puzzles = r->all.puzzles > 0 ? (double)r->all.puzzles : 1.0;
-    const int64_t updates = *train_core_updates(run->core);
+static double share(size_t part, size_t whole) {
+    return whole > 0 ? (double)part / (double)whole : 0.0;
+}
+
+static json_t *classes_to_json(const struct train_eval_result *r) {
     json_t *classes = json_array();
-    for (int i = 0; i < TRAIN_EVAL_CLASSES; i++) {
-        const struct train_eval_group *g = &r->by_difficulty[i];
-        json_array_append_new(classes, json_pack("{s:I, s:f}", "puzzles", (json_int_t)g->puzzles, "exact_accuracy",
-                                                 g->puzzles > 0 ? (double)g->exact / (double)g->puzzles : 0.0));
-    }
-    json_t *line = json_pack("{s:I, s:{s:I, s:f, s:f, s:f, s:f, s:o}}", "step", (json_int_t)updates, "eval", "puzzles",
-                             (json_int_t)r->all.puzzles, "exact_accuracy", (double)r->all.exact / puzzles,
-                             "cell_accuracy", r->cells > 0 ? (double)r->cells_right / (double)r->cells : 0.0,
-                             "mean_steps", (double)r->all.steps / puzzles, "halt_precision",
-                             r->halted > 0 ? (double)r->halted_exact / (double)r->halted : 0.0, "by_guesses", classes);
+    for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
+        json_array_append_new(classes, json_pack("{s:I, s:f}", "puzzles", (json_int_t)r->by_difficulty[i].puzzles,
+                                                 "exact_accuracy",
+                                                 share(r->by_difficulty[i].exact, r->by_difficulty[i].puzzles)));
+    return classes;
+}
+
+trm_status train_report_eval(struct train_run *run, const struct train_eval_result *full,
+                             const struct train_eval_result *halting, trm_error *err) {
+    const int64_t updates = *train_core_updates(run->core);
+    const double exact = share(full->all.exact, full->all.puzzles);
+    const double halted_exact = share(halting->all.exact, halting->all.puzzles);
+    const double steps = (double)halting->all.steps / (double)(halting->all.puzzles > 0 ? halting->all.puzzles : 1);
+    json_t *line = json_pack("{s:I, s:{s:I, s:f, s:f, s:o, s:{s:f, s:f, s:f}}}", "step", (json_int_t)updates, "eval",
+                             "puzzles", (json_int_t)full->all.puzzles, "exact_accuracy", exact, "cell_accuracy",
+                             full->cells > 0 ? (double)full->cells_right / (double)full->cells : 0.0, "by_guesses",
+                             classes_to_json(full), "halting", "exact_accuracy", halted_exact, "mean_steps", steps,
+                             "halt_precision", share(halting->halted_exact, halting->halted));
     trm_status status = write_line(run->log, line, err);
     if (run->terminal)
         fputs("\r\033[K", stderr);
-    fprintf(stderr, "update %" PRId64 ": solves %zu of %zu unseen puzzles (%.1f%%) in %.1f supervision steps\n",
-            updates, r->all.exact, r->all.puzzles, 100.0 * (double)r->all.exact / puzzles,
-            (double)r->all.steps / puzzles);
+    fprintf(stderr,
+            "update %" PRId64 ": solves %.1f%% of %zu unseen puzzles in %d steps, %.1f%% in %.1f when it halts\n",
+            updates, 100.0 * exact, full->all.puzzles, full->max_steps, 100.0 * halted_exact, steps);
     return status;
 }

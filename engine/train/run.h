@@ -32,7 +32,7 @@ struct train_run {
     struct data_rng rng; /* all chance of the run comes from here */
     struct train_window window;
     double best;           /* best exact accuracy of an evaluation; -1 before the first */
-    double last_exact;     /* of the last evaluation; -1 before the first */
+    double last_exact;     /* of the last evaluation, all steps; -1 before the first */
     double seconds_before; /* spent by the earlier parts of a resumed run */
     double started;        /* clock when this part started */
     int64_t started_at;    /* update at which this part started */
@@ -40,9 +40,6 @@ struct train_run {
     FILE *log, *timing;
     bool terminal; /* stderr is one */
 };
-
-/* Clock in seconds; only differences mean anything. */
-double train_clock(void);
 
 /* "DIR/name" in `path` [size]; TRM_INVALID if it does not fit. */
 trm_status train_path(const struct train_run *run, const char *name, char *path, size_t size, trm_error *err);
@@ -57,7 +54,9 @@ trm_status train_load_state(struct train_run *run, bool *found, trm_error *err);
 trm_status train_open_logs(struct train_run *run, bool resumed, trm_error *err);
 void train_close_logs(struct train_run *run);
 trm_status train_report_window(struct train_run *run, double lr, trm_error *err); /* writes and empties the window */
-trm_status train_report_eval(struct train_run *run, const struct train_eval_result *result, trm_error *err);
+/* `full`: all steps, as published evaluations do; `halting`: as served. */
+trm_status train_report_eval(struct train_run *run, const struct train_eval_result *full,
+                             const struct train_eval_result *halting, trm_error *err);
 void train_report_progress(const struct train_run *run, double loss); /* one line on a terminal, drawn again */
 
 #endif

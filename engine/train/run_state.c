@@ -1,12 +1,12 @@
 /* run_state.c - checkpoints of a training run: the averaged weights for users, and the whole state
  * for going on exactly where the run was. Called by the run's thread only. */
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/cli.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/runner.h"
 #include "engine/train/run.h"
@@ -29,7 +29,7 @@ static char *provenance(const struct train_run *run) {
     json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:f, s:o}", "program", "trm-train " TRM_VERSION, "command",
                                run->options->command, "updates", (json_int_t)updates, "puzzle_steps",
                                (json_int_t)(updates * run->conf->batch_size), "hours",
-                               (run->seconds_before + train_clock() - run->started) / 3600.0, "settings", settings);
+                               (run->seconds_before + trm_clock() - run->started) / 3600.0, "settings", settings);
     char *text = NULL;
     if (object && run->last_exact >= 0.0)
         json_object_set_new(object, "eval_exact_accuracy", json_real(run->last_exact));
@@ -131,7 +131,7 @@ trm_status train_save_state(struct train_run *run, trm_error *err) {
     scalars.window = run->window.sums;
     scalars.best = run->best;
     scalars.last_exact = run->last_exact;
-    scalars.seconds = run->seconds_before + train_clock() - run->started;
+    scalars.seconds = run->seconds_before + trm_clock() - run->started;
 
     struct packed_rows rows = {0};
     struct array arrays[MAX_ARRAYS];

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/cli.h"
 #include "engine/data/generate.h"
 #include "engine/model_memory.h"
 #include "engine/train/init.h"
@@ -15,11 +16,6 @@
 #include "engine/train/schedule.h"
 
 static const double PROGRESS_INTERVAL = 0.2; /* seconds between redrawn progress lines */
-
-static int core_count(void) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 0 ? (int)cores : 1;
-}
 
 /* ---- data ---- */
 
@@ -30,7 +26,7 @@ static trm_status open_source(const struct conf_source *s, struct data_set **set
                                                   .count = (size_t)s->count,
                                                   .shares = s->classes,
                                                   .seed = (uint64_t)s->seed,
-                                                  .threads = core_count()};
+                                                  .threads = trm_core_count()};
     return data_generate(&options, set, err);
 }
 
@@ -100,7 +96,7 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .batch_size = conf->batch_size,
                                                .pool_size = conf->pool_size,
                                                .shards = conf->shards,
-                                               .threads = conf->threads > 0 ? conf->threads : core_count(),
+                                               .threads = conf->threads > 0 ? conf->threads : trm_core_count(),
                                                .loss = conf->loss,
                                                .halt_loss_weight = conf->halt_loss_weight,
                                                .min_halt_steps = conf->min_halt_steps,
@@ -145,7 +141,7 @@ static trm_status start(struct train_run *run, trm_error *err) {
         status = start_fresh(run, err);
     if (status == TRM_OK)
         status = train_open_logs(run, found, err);
-    run->started = train_clock();
+    run->started = trm_clock();
     run->started_at = status == TRM_OK ? *train_core_updates(run->core) : 0;
     return status;
 }
@@ -165,28 +161,32 @@ static void finish(struct train_run *run) {
 
 /* ---- running ---- */
 
+/* Solves the evaluation set twice: with all steps, and halting as a server would. */
 static trm_status evaluate(struct train_run *run, trm_error *err) {
     const struct train_weights *w = train_core_weights(run->core);
-    const struct train_eval_options options = {
+    struct train_eval_options options = {
         .max_steps = run->conf->eval.max_steps,
-        .halt = true,
-        .threads = run->conf->threads > 0 ? run->conf->threads : core_count(),
+        .threads = run->conf->threads > 0 ? run->conf->threads : trm_core_count(),
     };
-    struct train_eval_result result = {0};
+    struct train_eval_result full = {0}, halting = {0};
     trm_model *model = NULL;
     trm_status status = trm_model_from_memory(&run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb,
                                               run->conf->puzzle, TRM_BACKEND_ONEDNN, &model, err);
     if (status == TRM_OK)
-        status = train_evaluate(model, run->eval_set, &options, &result, err);
+        status = train_evaluate(model, run->eval_set, &options, &full, err);
+    options.halt = true;
+    if (status == TRM_OK)
+        status = train_evaluate(model, run->eval_set, &options, &halting, err);
     if (status == TRM_OK) {
-        run->last_exact = result.all.puzzles > 0 ? (double)result.all.exact / (double)result.all.puzzles : 0.0;
-        status = train_report_eval(run, &result, err);
+        run->last_exact = full.all.puzzles > 0 ? (double)full.all.exact / (double)full.all.puzzles : 0.0;
+        status = train_report_eval(run, &full, &halting, err);
     }
     if (status == TRM_OK && run->last_exact > run->best) {
         run->best = run->last_exact;
         status = train_save_model(run, "best.safetensors", err);
     }
-    train_eval_result_destroy(&result);
+    train_eval_result_destroy(&halting);
+    train_eval_result_destroy(&full);
     trm_model_unref(model);
     return status;
 }
@@ -232,9 +232,9 @@ static trm_status advance(struct train_run *run, double *drawn_at, trm_error *er
     if (status != TRM_OK)
         return status;
     add_to_window(&run->window, &metrics);
-    if (train_clock() - *drawn_at > PROGRESS_INTERVAL) {
+    if (trm_clock() - *drawn_at > PROGRESS_INTERVAL) {
         train_report_progress(run, metrics.loss / conf->batch_size);
-        *drawn_at = train_clock();
+        *drawn_at = trm_clock();
     }
     if (due(updates, conf->log_every, conf->steps))
         status = train_report_window(run, factor * conf->optimizer.lr, err);
