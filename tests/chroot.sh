@@ -86,7 +86,7 @@ set +m
 
 # The line is typed as printed. Until the packages are there, there is neither a line nor a curl.
 answer=
-for ((i = 0; i < 600; i++)); do
+for ((i = 0; i < 1800; i++)); do
     kill -0 "$server" 2>/dev/null || break
     curl_line=$(grep -m 1 -oE 'curl -s localhost:.*' "$run_log" || true)
     if [ -n "$curl_line" ] && answer=$(inside / "$curl_line"); then break; fi

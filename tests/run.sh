@@ -81,7 +81,7 @@ pytest_total() {
 
 run_behaviour() {
     local status good bad skip
-    TRM_BUILD=$build timeout -k 5 600 /usr/bin/python3 -m pytest -q -rs --color=no tests/behaviour 2>&1 | tee "$log"
+    TRM_BUILD=$build timeout -k 5 1200 /usr/bin/python3 -m pytest -q -rs --color=no tests/behaviour 2>&1 | tee "$log"
     status=$?
     good=$(pytest_total passed) skip=$(pytest_total skipped)
     bad=$(($(pytest_total failed) + $(pytest_total error)))
