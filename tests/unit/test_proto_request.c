@@ -1,0 +1,174 @@
+/* test_proto_request.c - requests are read as they are meant, or refused with the member at fault.
+ * (The whole catalogue of bad requests is in tests/behaviour/test_server_http.py.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/request.h"
+
+static const struct proto_limits limits = {.max_steps = 100, .max_grids = 3};
+
+static const struct proto_form nine = {.side = 9, .sudoku_size = 9, .vocab_size = 11};
+static const struct proto_form six = {.side = 6, .sudoku_size = 6, .vocab_size = 8};
+static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6};
+static const struct proto_form raw = {.side = 2, .sudoku_size = 0, .vocab_size = 12};
+
+static bool read_text(const char *body, struct proto_request *request, struct proto_problem *problem) {
+    return proto_request_read(body, strlen(body), &limits, request, problem);
+}
+
+/* Reads a body with one grid; the problem's pointer, "" for none, "ok" when there is no problem. */
+static const char *outcome(const char *body, const struct proto_form *form, int32_t *tokens) {
+    static struct proto_problem problem;
+    struct proto_request request;
+    if (!read_text(body, &request, &problem)) {
+        return problem.pointer;
+    }
+    bool good = proto_request_tokens(&request, 0, form, tokens, &problem);
+    proto_request_release(&request);
+    return good ? "ok" : problem.pointer;
+}
+
+static void test_all_members_are_read(void **state) {
+    struct proto_request request;
+    struct proto_problem problem;
+    (void)state;
+    assert_true(read_text("{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
+                          "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false}}",
+                          &request, &problem));
+    assert_string_equal(request.model, "m");
+    assert_true(request.many);
+    assert_int_equal(request.count, 2);
+    assert_int_equal(request.options.max_steps, 7);
+    assert_int_equal(request.options.min_steps, 2);
+    assert_true(request.options.halt_threshold == -0.5f);
+    assert_true(request.options.no_halt);
+    assert_int_equal(request.options.deadline_ms, 9);
+    assert_true(request.options.has_verify);
+    assert_false(request.options.verify);
+    assert_int_equal(proto_request_cells(&request), 4);
+    proto_request_release(&request);
+}
+
+static void test_a_grid_is_enough(void **state) {
+    struct proto_request request;
+    struct proto_problem problem;
+    (void)state;
+    assert_true(read_text("{\"grid\":[[1,2],[3,4]]}", &request, &problem));
+    assert_null(request.model);
+    assert_false(request.many);
+    assert_false(request.options.has_verify);
+    assert_int_equal(request.count, 1);
+    assert_int_equal(proto_request_cells(&request), 4);
+    proto_request_release(&request);
+}
+
+static void test_tokens_are_those_of_training(void **state) {
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(outcome("{\"grid\":\"1.0......4......\"}", &four, tokens), "ok");
+    assert_int_equal(tokens[0], 2);
+    assert_int_equal(tokens[1], 1);
+    assert_int_equal(tokens[2], 1);
+    assert_int_equal(tokens[9], 5);
+    assert_string_equal(outcome("{\"grid\":[[0,11],[5,1]]}", &raw, tokens), "ok");
+    assert_int_equal(tokens[0], 0);
+    assert_int_equal(tokens[1], 11);
+}
+
+static void test_smaller_sudokus_have_fewer_digits(void **state) {
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(
+        outcome("{\"grid\":[\"....6.\",\"......\",\"......\",\"......\",\"......\",\"......\"]}", &six, tokens), "ok");
+    assert_string_equal(
+        outcome("{\"grid\":[\"....7.\",\"......\",\"......\",\"......\",\"......\",\"......\"]}", &six, tokens),
+        "/grid/0");
+    assert_string_equal(outcome("{\"grid\":[[0,0,0,0],[0,0,5,0],[0,0,0,0],[0,0,0,0]]}", &four, tokens), "/grid/1/2");
+}
+
+static void test_equal_clues_point_to_the_second(void **state) {
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(outcome("{\"grid\":[[1,0,0,0],[0,1,0,0],[0,0,0,0],[0,0,0,0]]}", &four, tokens), "/grid/1/1");
+    assert_string_equal(outcome("{\"grid\":[\"....\",\".2..\",\"....\",\".2..\"]}", &four, tokens), "/grid/3");
+    assert_string_equal(outcome("{\"grid\":\"3..3............\"}", &four, tokens), "/grid");
+}
+
+static void test_raw_tokens_come_as_integers_only(void **state) {
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(outcome("{\"grid\":\"0000\"}", &raw, tokens), "/grid");
+    assert_string_equal(outcome("{\"grid\":[\"00\",\"00\"]}", &raw, tokens), "/grid/0");
+    assert_string_equal(outcome("{\"grid\":[[0,12],[0,0]]}", &raw, tokens), "/grid/0/1");
+}
+
+static void test_names_are_escaped_in_pointers_and_cut(void **state) {
+    char body[600], name[400];
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(outcome("{\"a/b~\":1}", &nine, tokens), "/a~1b~0");
+    memset(name, '~', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    snprintf(body, sizeof body, "{\"options\":{\"%s\":1}}", name);
+    const char *pointer = outcome(body, &nine, tokens);
+    assert_memory_equal(pointer, "/options/~0~0", 13);
+    assert_true(strlen(pointer) < sizeof(((struct proto_problem *)0)->pointer));
+}
+
+static void test_more_grids_than_allowed_are_refused(void **state) {
+    int32_t tokens[81];
+    (void)state;
+    assert_string_equal(outcome("{\"grids\":[\"\",\"\",\"\",\"\"]}", &four, tokens), "/grids");
+}
+
+static void test_every_cut_of_a_request_is_refused(void **state) {
+    const char *body = "{\"model\":\"m\",\"grid\":[[1,2],[3,4]],\"options\":{\"max_steps\":3}}";
+    (void)state;
+    for (size_t length = 0; length < strlen(body); length++) {
+        struct proto_request request;
+        struct proto_problem problem;
+        char *exact = malloc(length ? length : 1); /* of that size, for the sanitizer to see a read too far */
+        assert_non_null(exact);
+        memcpy(exact, body, length);
+        assert_false(proto_request_read(exact, length, &limits, &request, &problem));
+        assert_int_equal(problem.kind, PROTO_BAD_JSON);
+        free(exact);
+    }
+}
+
+static void test_forms_of_models(void **state) {
+    struct proto_form form;
+    (void)state;
+    assert_int_equal(proto_form_of(81, 11, true, &form, NULL), TRM_OK);
+    assert_int_equal(form.side, 9);
+    assert_int_equal(form.sudoku_size, 9);
+    assert_int_equal(proto_form_of(900, 12, false, &form, NULL), TRM_OK);
+    assert_int_equal(form.side, 30);
+    assert_int_equal(form.sudoku_size, 0);
+    assert_int_equal(proto_form_of(80, 11, false, &form, NULL), TRM_UNSUPPORTED);
+    assert_int_equal(proto_form_of(25, 11, true, &form, NULL), TRM_UNSUPPORTED);
+    assert_int_equal(proto_form_of(81, 10, true, &form, NULL), TRM_UNSUPPORTED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_members_are_read),
+        cmocka_unit_test(test_a_grid_is_enough),
+        cmocka_unit_test(test_tokens_are_those_of_training),
+        cmocka_unit_test(test_smaller_sudokus_have_fewer_digits),
+        cmocka_unit_test(test_equal_clues_point_to_the_second),
+        cmocka_unit_test(test_raw_tokens_come_as_integers_only),
+        cmocka_unit_test(test_names_are_escaped_in_pointers_and_cut),
+        cmocka_unit_test(test_more_grids_than_allowed_are_refused),
+        cmocka_unit_test(test_every_cut_of_a_request_is_refused),
+        cmocka_unit_test(test_forms_of_models),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
