@@ -93,16 +93,9 @@ static void close_handles(struct srv_server *server) {
 }
 
 static trm_status start_scheduler(struct srv_server *server, trm_error *err) {
-    uv_cpu_info_t *cpus;
-    int cores = 1;
-    if (uv_cpu_info(&cpus, &cores) == 0) {
-        uv_free_cpu_info(cpus, cores);
-    }
     struct srv_scheduler_config config = {
         .models = server->models,
-        .workers = server->options->workers ? server->options->workers
-                   : cores < 1              ? 1
-                                            : cores,
+        .workers = server->options->workers ? server->options->workers : (int)uv_available_parallelism(),
         .slots = server->options->slots,
         .max_queue = server->options->max_queue,
         .notify = wake,

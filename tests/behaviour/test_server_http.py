@@ -213,6 +213,20 @@ def test_a_chunked_body_without_end_is_413_as_soon_as_it_is_too_large(shared_ser
     assert shared_server.is_healthy()
 
 
+def test_a_chunked_body_is_read(shared_server):
+    body = json.dumps({"grid": GRID, "options": {"max_steps": 1}}).encode()
+    pieces = (body[i:i + 7] for i in range(0, len(body), 7))
+    connection = shared_server.connect()
+    connection.request("POST", "/solve", pieces, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_path_of_any_bytes_gets_a_problem_that_is_json(shared_server):
+    check_problem(shared_server.get("/%ff%22%5c%0a%c3%a9"), 404)
+    check_problem(shared_server.get("/" + "x" * 5000), 404)
+
+
 def test_a_body_at_the_limit_is_read(start):
     server = start("--max-body", "2048")
     body = json.dumps({"grid": EXAMPLE, "options": {"max_steps": 1}})
