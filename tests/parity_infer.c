@@ -104,7 +104,7 @@ trm_status parity_infer(const model_checkpoint *golden, enum trm_backend backend
             model_state_reset(weights, run.states + (size_t)b * run.state_size);
         model_runner_set_input(runner, inputs->data, ids->data);
     }
-    const int count = steps ? atoi(steps) : 0;
+    const int count = steps ? (int)strtol(steps, NULL, 10) : 0;
     if (status == TRM_OK && count < 1)
         status = trm_fail(err, TRM_FORMAT, "metadata \"num_steps\" is absent");
     for (int step = 1; step <= count && status == TRM_OK; step++) {

@@ -5,7 +5,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -407,10 +406,9 @@ static void impossible_shapes_are_refused(void **state) {
 static void the_library_says_its_version(void **state) {
     (void)state;
     char text[64];
-    int major;
     assert_ptr_equal(op_library_version(text, sizeof text), text);
-    assert_int_equal(sscanf(text, "oneDNN %d.", &major), 1);
-    assert_in_range(major, 2, 3);
+    assert_int_equal(strncmp(text, "oneDNN ", 7), 0);
+    assert_in_range(text[7], '2', '3');
 }
 
 int main(void) {

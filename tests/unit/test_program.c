@@ -40,7 +40,7 @@ static struct model_config config_of(enum model_arch arch, int H_cycles, int L_c
 
 static void check_program(const struct model_config *given, const struct expected *expected) {
     struct model_config config = *given;
-    struct model_program program;
+    struct model_program program = {0};
     struct model_layout *layout;
     trm_error err = {""};
     if (model_config_resolve(&config, &err) != TRM_OK)
@@ -50,7 +50,7 @@ static void check_program(const struct model_config *given, const struct expecte
     assert_int_equal(program.count, expected->count);
     assert_int_equal(program.grad_from, expected->grad_from);
     assert_int_equal(program.output, expected->output);
-    for (int i = 0; i < program.count; i++) {
+    for (int i = 0; i < expected->count; i++) {
         const struct recursion_op *got = &program.ops[i], *want = &expected->ops[i];
         if (got->net != want->net || got->dst != want->dst || got->addends != want->addends)
             fail_msg("operation %d is %d <- net %d (%#x), not %d <- net %d (%#x)", i, got->dst, got->net, got->addends,
