@@ -112,7 +112,7 @@ static void take_jobs(struct worker *w) {
         struct bench *bench = &w->benches[m];
         struct line *line = &s->lines[m];
         int most = share(s, line);
-        while (line->waiting > 0 && bench->busy < s->config.slots && bench->busy < most) {
+        while (line->last && bench->busy < s->config.slots && bench->busy < most) {
             struct srv_job *job = take(s, line);
             job->shared.started_ns = uv_hrtime();
             bench->incoming[bench->incoming_count++] = job;
@@ -359,7 +359,7 @@ void srv_scheduler_stop(struct srv_scheduler *s) {
         }
     }
     for (int m = 0; s->lines && m < s->config.models->count; m++) {
-        while (s->lines[m].waiting > 0) {
+        while (s->lines[m].last) {
             finish(s, take(s, &s->lines[m]), SRV_CANCELLED);
         }
     }

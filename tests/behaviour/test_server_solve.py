@@ -7,11 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, ROOT, flat, model_path, puzzles, sse_events
+from conftest import EXAMPLE, flat, model_path, puzzles, sse_events
 
-trained = pytest.mark.skipif(
-    "TRM_TEST_MODEL" in os.environ and not model_path().startswith(os.path.join(ROOT, "server", "models")),
-    reason="TRM_TEST_MODEL need not be a trained model")
+trained = pytest.mark.skipif("TRM_TEST_MODEL" in os.environ, reason="TRM_TEST_MODEL may have learned nothing")
 
 
 def rows(text):

@@ -70,7 +70,7 @@ static void test_a_grid_is_enough(void **state) {
 }
 
 static void test_tokens_are_those_of_training(void **state) {
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(outcome("{\"grid\":\"1.0......4......\"}", &four, tokens), "ok");
     assert_int_equal(tokens[0], 2);
@@ -83,7 +83,7 @@ static void test_tokens_are_those_of_training(void **state) {
 }
 
 static void test_smaller_sudokus_have_fewer_digits(void **state) {
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(
         outcome("{\"grid\":[\"....6.\",\"......\",\"......\",\"......\",\"......\",\"......\"]}", &six, tokens), "ok");
@@ -94,7 +94,7 @@ static void test_smaller_sudokus_have_fewer_digits(void **state) {
 }
 
 static void test_equal_clues_point_to_the_second(void **state) {
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(outcome("{\"grid\":[[1,0,0,0],[0,1,0,0],[0,0,0,0],[0,0,0,0]]}", &four, tokens), "/grid/1/1");
     assert_string_equal(outcome("{\"grid\":[\"....\",\".2..\",\"....\",\".2..\"]}", &four, tokens), "/grid/3");
@@ -102,7 +102,7 @@ static void test_equal_clues_point_to_the_second(void **state) {
 }
 
 static void test_raw_tokens_come_as_integers_only(void **state) {
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(outcome("{\"grid\":\"0000\"}", &raw, tokens), "/grid");
     assert_string_equal(outcome("{\"grid\":[\"00\",\"00\"]}", &raw, tokens), "/grid/0");
@@ -111,7 +111,7 @@ static void test_raw_tokens_come_as_integers_only(void **state) {
 
 static void test_names_are_escaped_in_pointers_and_cut(void **state) {
     char body[600], name[400];
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(outcome("{\"a/b~\":1}", &nine, tokens), "/a~1b~0");
     memset(name, '~', sizeof name - 1);
@@ -123,7 +123,7 @@ static void test_names_are_escaped_in_pointers_and_cut(void **state) {
 }
 
 static void test_more_grids_than_allowed_are_refused(void **state) {
-    int32_t tokens[81];
+    int32_t tokens[81] = {0};
     (void)state;
     assert_string_equal(outcome("{\"grids\":[\"\",\"\",\"\",\"\"]}", &four, tokens), "/grids");
 }
