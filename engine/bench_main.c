@@ -21,23 +21,24 @@ enum { EXIT_USAGE = 2, ROUNDS = 9, DEFAULT_BATCH = 16, DEFAULT_SECONDS = 3, WARM
 
 struct settings {
     const char *model;
-    enum trm_backend backend;
+    struct trm_model_options precision;
     int batch, threads, seconds;
     bool json;
 };
 
 struct measurement {
     double alone_ms, batch_ms; /* one supervision step of one puzzle on one core: alone; among `batch` */
-    double peak_gflops;        /* f32, one core */
+    double peak_gflops;        /* of the model's dtype, one core */
     double steps_per_second;   /* puzzles x steps, all threads */
 };
 
 static const char usage_text[] = "usage: trm-bench --model FILE [options]\n"
                                  "\n"
-                                 "Measures supervision steps on random tokens against the f32 peak of one core.\n"
+                                 "Measures supervision steps on random tokens against the peak of one core.\n"
                                  "\n"
                                  "  --model FILE      checkpoint (safetensors)\n"
                                  "  --backend NAME    onednn (default) or reference\n"
+                                 "  --dtype NAME      f32, bf16 or auto (default): bf16 where it is faster\n"
                                  "  --batch N         puzzles in a batch (default 16)\n"
                                  "  --threads N       threads of the throughput run (default: one per core)\n"
                                  "  --seconds N       how long to measure (default 3)\n"
@@ -100,17 +101,23 @@ static double median(double *values) {
     return values[ROUNDS / 2];
 }
 
+/* What the model computes in. */
+static enum trm_dtype dtype_of(const struct trm_model_info *info) {
+    return strcmp(info->dtype, "bf16") == 0 ? TRM_DTYPE_BF16 : TRM_DTYPE_F32;
+}
+
 /* Peak, one puzzle alone and a full batch, by turns on the calling thread. */
 static trm_status measure_one_core(trm_model *model, int puzzles, double seconds, struct measurement *measured,
                                    trm_error *err) {
     const double window = seconds / (3 * ROUNDS);
+    const enum trm_dtype dtype = dtype_of(trm_model_info(model));
     double peak[ROUNDS], alone[ROUNDS], together[ROUNDS];
     trm_batch *single = NULL, *batch = NULL;
     trm_status status = start_batch(model, 1, 1, &single, err);
     if (status == TRM_OK)
         status = start_batch(model, puzzles, 2, &batch, err);
     for (int round = 0; round < ROUNDS && status == TRM_OK; round++) {
-        peak[round] = trm_peak_gflops(window);
+        peak[round] = trm_peak_gflops(dtype, window);
         status = measure_rate(single, window, &alone[round], err);
         if (status == TRM_OK)
             status = measure_rate(batch, window, &together[round], err);
@@ -207,14 +214,14 @@ static trm_status print_json(const struct settings *settings, const struct trm_m
                              const struct measurement *measured, trm_error *err) {
     const double gflop = 1e-9 * info->flops_per_step;
     const double gflops = gflop / (1e-3 * measured->batch_ms), alone_gflops = gflop / (1e-3 * measured->alone_ms);
-    json_t *root =
-        json_pack("{s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "model", settings->model,
-                  "backend", settings->backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "batch", settings->batch,
-                  "threads", settings->threads, "step_ms", measured->batch_ms, "gflops", gflops, "peak_gflops",
-                  measured->peak_gflops, "fraction_of_peak", gflops / measured->peak_gflops, "peak_instructions",
-                  trm_peak_instructions(), "alone_step_ms", measured->alone_ms, "alone_gflops", alone_gflops,
-                  "alone_fraction_of_peak", alone_gflops / measured->peak_gflops, "steps_per_second_one_thread",
-                  1e3 / measured->batch_ms, "steps_per_second", measured->steps_per_second);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "model", settings->model,
+        "backend", settings->precision.backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "dtype", info->dtype,
+        "batch", settings->batch, "threads", settings->threads, "step_ms", measured->batch_ms, "gflops", gflops,
+        "peak_gflops", measured->peak_gflops, "fraction_of_peak", gflops / measured->peak_gflops, "peak_instructions",
+        trm_peak_instructions(dtype_of(info)), "alone_step_ms", measured->alone_ms, "alone_gflops", alone_gflops,
+        "alone_fraction_of_peak", alone_gflops / measured->peak_gflops, "steps_per_second_one_thread",
+        1e3 / measured->batch_ms, "steps_per_second", measured->steps_per_second);
     trm_status status = TRM_OK;
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0)
         status = trm_fail(err, TRM_FORMAT, "cannot print JSON: memory is short, or the model's name is not UTF-8");
@@ -235,7 +242,8 @@ static void print_table(const struct settings *settings, const struct trm_model_
     char name[32];
     snprintf(name, sizeof name, "batch of %d", settings->batch);
     printf("%s: %s, %zu parameters, %.3f GFLOP a step\n", settings->model, info->arch, info->parameters, gflop);
-    printf("f32 peak of one core (%s): %.1f GFLOP/s\n\n", trm_peak_instructions(), measured->peak_gflops);
+    printf("%s peak of one core (%s): %.1f GFLOP/s\n\n", info->dtype, trm_peak_instructions(dtype_of(info)),
+           measured->peak_gflops);
     printf("%-12s %10s %10s %11s %12s\n", "one core", "ms a step", "GFLOP/s", "of peak", "steps/s");
     print_line("alone", measured->alone_ms, gflop, measured->peak_gflops);
     print_line(name, measured->batch_ms, gflop, measured->peak_gflops);
@@ -246,7 +254,7 @@ static void print_table(const struct settings *settings, const struct trm_model_
 static trm_status run(const struct settings *settings, trm_error *err) {
     struct measurement measured = {0};
     trm_model *model = NULL;
-    trm_status status = trm_model_open(settings->model, settings->backend, &model, err);
+    trm_status status = trm_model_open(settings->model, &settings->precision, &model, err);
     if (status != TRM_OK)
         return status;
     const struct trm_model_info *info = trm_model_info(model);
@@ -287,15 +295,11 @@ static bool parse_number(const char *text, int high, int *value) {
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
 static int parse_arguments(int argc, char **argv, struct settings *settings) {
     static const struct option options[] = {
-        {"model", required_argument, NULL, 'm'},
-        {"backend", required_argument, NULL, 'k'},
-        {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'},
-        {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {0},
+        {"model", required_argument, NULL, 'm'},   {"backend", required_argument, NULL, 'k'},
+        {"dtype", required_argument, NULL, 'y'},   {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'}, {"seconds", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},          {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},       {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -304,12 +308,12 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->model = optarg;
             break;
         case 'k':
-            if (strcmp(optarg, "onednn") == 0)
-                settings->backend = TRM_BACKEND_ONEDNN;
-            else if (strcmp(optarg, "reference") == 0)
-                settings->backend = TRM_BACKEND_REFERENCE;
-            else
+            if (!trm_parse_backend(optarg, &settings->precision.backend))
                 return usage_error("--backend is onednn or reference, not ", optarg);
+            break;
+        case 'y':
+            if (!trm_parse_dtype(optarg, &settings->precision.dtype))
+                return usage_error("--dtype is auto, f32 or bf16, not ", optarg);
             break;
         case 'b':
             if (!parse_number(optarg, 4096, &settings->batch))
@@ -346,7 +350,6 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
 
 int main(int argc, char **argv) {
     struct settings settings = {
-        .backend = TRM_BACKEND_ONEDNN,
         .batch = DEFAULT_BATCH,
         .threads = trm_core_count(),
         .seconds = DEFAULT_SECONDS,

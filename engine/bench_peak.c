@@ -68,20 +68,38 @@ __attribute__((target("avx512f"))) static float run_avx512(void) {
         sum = _mm512_add_ps(sum, x[i]);
     return _mm512_cvtss_f32(sum);
 }
+
+/* x += the dot products of 16 pairs: each a constant, so that the sums stay small. */
+__attribute__((target("avx512f,avx512bf16"))) static float run_avx512_bf16(void) {
+    const __m512bh a = (__m512bh)_mm512_set1_epi32(0x38003800), b = a; /* 2^-15 */
+    __m512 x[CHAINS], sum = _mm512_setzero_ps();
+    for (int i = 0; i < CHAINS; i++)
+        x[i] = _mm512_set1_ps((float)i);
+    for (int round = 0; round < ROUNDS; round++)
+#pragma GCC unroll 16 /* or the chains live in memory */
+        for (int i = 0; i < CHAINS; i++)
+            x[i] = _mm512_dpbf16_ps(x[i], a, b);
+    for (int i = 0; i < CHAINS; i++)
+        sum = _mm512_add_ps(sum, x[i]);
+    return _mm512_cvtss_f32(sum);
+}
 #endif
 
-static struct kernel choose_kernel(void) {
+static struct kernel choose_kernel(enum trm_dtype dtype) {
 #if defined(__x86_64__)
+    if (dtype == TRM_DTYPE_BF16 && __builtin_cpu_supports("avx512bf16"))
+        return (struct kernel){"avx512_bf16", 2.0 * ROUNDS * CHAINS * 2 * AVX512_LANES, run_avx512_bf16};
     if (__builtin_cpu_supports("avx512f"))
         return (struct kernel){"avx512", 2.0 * ROUNDS * CHAINS * AVX512_LANES, run_avx512};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return (struct kernel){"avx2", 2.0 * ROUNDS * CHAINS * AVX2_LANES, run_avx2};
 #endif
+    (void)dtype;
     return (struct kernel){"portable", 2.0 * ROUNDS * PORTABLE_LANES, run_portable};
 }
 
-double trm_peak_gflops(double seconds) {
-    const struct kernel kernel = choose_kernel();
+double trm_peak_gflops(enum trm_dtype dtype, double seconds) {
+    const struct kernel kernel = choose_kernel(dtype);
     const double start = trm_clock();
     volatile float sink = 0; /* keeps the compiler from dropping the work */
     double elapsed;
@@ -94,6 +112,6 @@ double trm_peak_gflops(double seconds) {
     return 1e-9 * kernel.flops * (double)calls / elapsed;
 }
 
-const char *trm_peak_instructions(void) {
-    return choose_kernel().instructions;
+const char *trm_peak_instructions(enum trm_dtype dtype) {
+    return choose_kernel(dtype).instructions;
 }

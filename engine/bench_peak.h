@@ -4,11 +4,14 @@
 #ifndef TRM_ENGINE_BENCH_PEAK_H
 #define TRM_ENGINE_BENCH_PEAK_H
 
-/* f32 multiplications and additions per second, in units of 1e9, of a loop that stays in registers,
- * run for about `seconds` with the widest instructions of this machine. */
-double trm_peak_gflops(double seconds);
+#include "engine/engine.h"
 
-/* Which instructions those are: "avx512", "avx2" or "portable". */
-const char *trm_peak_instructions(void);
+/* Multiplications and additions per second, in units of 1e9, of a loop that stays in registers, run
+ * for about `seconds` with the widest instructions that this machine has for `dtype` (AUTO is f32;
+ * bf16 where there are no bf16 instructions is computed as f32, and so measured). */
+double trm_peak_gflops(enum trm_dtype dtype, double seconds);
+
+/* Which instructions those are: "avx512_bf16", "avx512", "avx2" or "portable". */
+const char *trm_peak_instructions(enum trm_dtype dtype);
 
 #endif

@@ -4,8 +4,14 @@
 
 #include <stdbool.h>
 
+#include "engine/engine.h"
+
 /* A whole decimal number in low .. high, and nothing else. */
 bool trm_parse_number(const char *text, long low, long high, long *value);
+
+/* "onednn", "reference"; "auto", "f32", "bf16". False for anything else. */
+bool trm_parse_backend(const char *text, enum trm_backend *backend);
+bool trm_parse_dtype(const char *text, enum trm_dtype *dtype);
 
 /* Cores that threads may run on; at least 1. */
 int trm_core_count(void);

@@ -33,10 +33,24 @@ enum trm_backend {
     TRM_BACKEND_REFERENCE /* plain C loops: slow, readable, what tests compare against */
 };
 
+/* The operands of matrix products; sums, norms and latents are always f32. */
+enum trm_dtype {
+    TRM_DTYPE_AUTO, /* bf16 where the CPU multiplies it at twice the rate of f32, else f32 */
+    TRM_DTYPE_F32,
+    TRM_DTYPE_BF16
+};
+
+/* Zero-initialised members mean the default. */
+struct trm_model_options {
+    enum trm_backend backend;
+    enum trm_dtype dtype; /* the reference backend takes f32 for AUTO */
+};
+
 enum trm_puzzle { TRM_PUZZLE_OTHER, TRM_PUZZLE_SUDOKU, TRM_PUZZLE_MAZE, TRM_PUZZLE_ARC };
 
 struct trm_model_info {
     const char *arch;        /* "trm", "hrm" ... */
+    const char *dtype;       /* "f32" or "bf16": what AUTO came to */
     enum trm_puzzle puzzle;  /* from the checkpoint's metadata */
     const char *puzzle_name; /* "sudoku", "maze", "arc" or "" */
     const char *config;      /* JSON, the original's field names */
@@ -51,7 +65,7 @@ struct trm_model_info {
 };
 
 /* Opens a checkpoint and prepares its weights. The model starts with one reference, the caller's. */
-trm_status trm_model_open(const char *path, enum trm_backend backend, trm_model **model, trm_error *err);
+trm_status trm_model_open(const char *path, const struct trm_model_options *options, trm_model **model, trm_error *err);
 trm_model *trm_model_ref(trm_model *model);
 void trm_model_unref(trm_model *model); /* the last one frees it; NULL is fine */
 const struct trm_model_info *trm_model_info(const trm_model *model);

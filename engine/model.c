@@ -21,6 +21,17 @@ static enum trm_puzzle puzzle_kind(const char *name) {
     return TRM_PUZZLE_OTHER;
 }
 
+static enum op_dtype operand_type(const struct trm_model_options *options) {
+    switch (options->dtype) {
+    case TRM_DTYPE_BF16:
+        return OP_BF16;
+    case TRM_DTYPE_F32:
+        return OP_F32;
+    default:
+        return options->backend == TRM_BACKEND_ONEDNN && op_has_fast_bf16() ? OP_BF16 : OP_F32;
+    }
+}
+
 static size_t count_parameters(const struct model_layout *layout) {
     size_t count = 0;
     for (int i = 0; i < layout->count; i++)
@@ -31,8 +42,11 @@ static size_t count_parameters(const struct model_layout *layout) {
 
 trm_status trm_model_from_memory(const struct model_config *config, const struct model_layout *layout,
                                  const float *params, const float *buffers, const float *puzzle_emb,
-                                 const char *puzzle_name, enum trm_backend backend, trm_model **out, trm_error *err) {
-    const struct model_weights_options options = {.backend = backend, .dtype = OP_F32, .chunk = INFERENCE_CHUNK};
+                                 const char *puzzle_name, const struct trm_model_options *options, trm_model **out,
+                                 trm_error *err) {
+    const enum op_dtype dtype = operand_type(options);
+    const struct model_weights_options packing = {
+        .backend = options->backend, .dtype = dtype, .chunk = INFERENCE_CHUNK};
     trm_model *model = calloc(1, sizeof *model);
     if (!model)
         return trm_fail_memory(err, sizeof *model);
@@ -42,12 +56,13 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
     trm_status status =
         model->config_text && model->puzzle_name ? TRM_OK : trm_fail(err, TRM_NO_MEMORY, "out of memory");
     if (status == TRM_OK)
-        status = model_weights_create(config, layout, params, buffers, puzzle_emb, &options, &model->weights, err);
+        status = model_weights_create(config, layout, params, buffers, puzzle_emb, &packing, &model->weights, err);
     if (status != TRM_OK) {
         trm_model_unref(model);
         return status;
     }
     model->info = (struct trm_model_info){.arch = model_arch_name(config->arch),
+                                          .dtype = dtype == OP_BF16 ? "bf16" : "f32",
                                           .puzzle = puzzle_kind(puzzle_name),
                                           .puzzle_name = model->puzzle_name,
                                           .config = model->config_text,
@@ -63,7 +78,7 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
     return TRM_OK;
 }
 
-trm_status trm_model_open(const char *path, enum trm_backend backend, trm_model **out, trm_error *err) {
+trm_status trm_model_open(const char *path, const struct trm_model_options *options, trm_model **out, trm_error *err) {
     model_checkpoint *checkpoint = NULL;
     trm_model *model = NULL;
     trm_status status = model_checkpoint_open(path, &checkpoint, err);
@@ -73,7 +88,7 @@ trm_status trm_model_open(const char *path, enum trm_backend backend, trm_model 
     const char *provenance = st_metadata(model_checkpoint_file(checkpoint), "provenance");
     status = trm_model_from_memory(model_checkpoint_config(checkpoint), model_checkpoint_layout(checkpoint),
                                    model_checkpoint_params(checkpoint), model_checkpoint_buffers(checkpoint),
-                                   model_checkpoint_puzzle_emb(checkpoint), puzzle ? puzzle : "", backend, &model, err);
+                                   model_checkpoint_puzzle_emb(checkpoint), puzzle ? puzzle : "", options, &model, err);
     if (status != TRM_OK) {
         model_checkpoint_close(checkpoint);
         return status;

@@ -10,6 +10,7 @@
 /* A model of borrowed arrays, which must stay as they are until its last reference is gone. */
 trm_status trm_model_from_memory(const struct model_config *config, const struct model_layout *layout,
                                  const float *params, const float *buffers, const float *puzzle_emb,
-                                 const char *puzzle_name, enum trm_backend backend, trm_model **model, trm_error *err);
+                                 const char *puzzle_name, const struct trm_model_options *options, trm_model **model,
+                                 trm_error *err);
 
 #endif

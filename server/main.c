@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/cli.h"
 #include "server/log.h"
 #include "server/models.h"
 #include "server/options.h"
@@ -16,16 +17,18 @@ static enum srv_log_level level_of(const char *name) {
 }
 
 static trm_status serve(const struct srv_options *options, trm_error *err) {
-    enum trm_backend backend = strcmp(options->backend, "reference") == 0 ? TRM_BACKEND_REFERENCE : TRM_BACKEND_ONEDNN;
+    struct trm_model_options precision;
     struct srv_models models;
-    trm_status status = srv_models_open(options->models, options->model_count, backend, &models, err);
+    trm_parse_backend(options->backend, &precision.backend); /* options.c has checked the words */
+    trm_parse_dtype(options->dtype, &precision.dtype);
+    trm_status status = srv_models_open(options->models, options->model_count, &precision, &models, err);
     if (status != TRM_OK) {
         return status;
     }
     for (int i = 0; i < models.count; i++) {
         const struct trm_model_info *info = trm_model_info(models.items[i].engine);
-        srv_log(SRV_INFO, "model", "name=\"%s\" arch=%s puzzle=\"%s\" cells=%d parameters=%zu", models.items[i].name,
-                info->arch, info->puzzle_name, info->seq_len, info->parameters);
+        srv_log(SRV_INFO, "model", "name=\"%s\" arch=%s puzzle=\"%s\" cells=%d parameters=%zu dtype=%s",
+                models.items[i].name, info->arch, info->puzzle_name, info->seq_len, info->parameters, info->dtype);
     }
     status = srv_server_run(options, &models, err);
     srv_models_close(&models);

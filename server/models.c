@@ -20,7 +20,7 @@ static char *name_of(const char *spec, const char **path) {
     return strndup(file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
 }
 
-static trm_status open_one(const char *spec, enum trm_backend backend, const struct srv_models *others,
+static trm_status open_one(const char *spec, const struct trm_model_options *precision, const struct srv_models *others,
                            struct srv_model *model, trm_error *err) {
     const char *path;
     model->name = name_of(spec, &path);
@@ -30,7 +30,7 @@ static trm_status open_one(const char *spec, enum trm_backend backend, const str
     if (srv_models_find(others, model->name)) {
         return trm_fail(err, TRM_INVALID, "two models are named '%s': use NAME=PATH", model->name);
     }
-    trm_status status = trm_model_open(path, backend, &model->engine, err);
+    trm_status status = trm_model_open(path, precision, &model->engine, err);
     if (status != TRM_OK) {
         return status;
     }
@@ -38,13 +38,13 @@ static trm_status open_one(const char *spec, enum trm_backend backend, const str
     return proto_form_of(info->seq_len, info->vocab_size, info->puzzle == TRM_PUZZLE_SUDOKU, &model->form, err);
 }
 
-trm_status srv_models_open(char *const *specs, int count, enum trm_backend backend, struct srv_models *models,
-                           trm_error *err) {
+trm_status srv_models_open(char *const *specs, int count, const struct trm_model_options *precision,
+                           struct srv_models *models, trm_error *err) {
     *models = (struct srv_models){.items = calloc((size_t)count, sizeof *models->items)};
     trm_status status = models->items ? TRM_OK : trm_fail_memory(err, (size_t)count * sizeof *models->items);
     for (int i = 0; i < count && status == TRM_OK; i++) {
         struct srv_model model = {.index = i};
-        status = open_one(specs[i], backend, models, &model, err);
+        status = open_one(specs[i], precision, models, &model, err);
         models->items[models->count++] = model;
     }
     if (status != TRM_OK) {
@@ -98,6 +98,8 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
         proto_text_add_string(text, model->name);
         proto_text_add_literal(text, ",\"arch\":");
         proto_text_add_string(text, info->arch);
+        proto_text_add_literal(text, ",\"dtype\":");
+        proto_text_add_string(text, info->dtype);
         proto_text_add_literal(text, ",\"puzzle\":");
         proto_text_add_string(text, info->puzzle_name);
         proto_text_addf(text, ",\"rows\":%d,\"columns\":%d,\"vocab_size\":%d,\"max_steps\":%d,\"hidden_size\":%d",

@@ -21,8 +21,8 @@ struct srv_models {
 };
 
 /* Opens every "PATH" or "NAME=PATH" of `specs` ([count]); a PATH alone is named after its file. */
-trm_status srv_models_open(char *const *specs, int count, enum trm_backend backend, struct srv_models *models,
-                           trm_error *err);
+trm_status srv_models_open(char *const *specs, int count, const struct trm_model_options *precision,
+                           struct srv_models *models, trm_error *err);
 void srv_models_close(struct srv_models *models);
 
 /* NULL if there is no such model. */

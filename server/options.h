@@ -12,7 +12,7 @@
 struct srv_options {
     char **models; /* [model_count] "PATH" or "NAME=PATH" */
     int model_count;
-    char *host, *backend, *log_level, *config;
+    char *host, *backend, *dtype, *log_level, *config;
     int port;      /* 0: any free one */
     int workers;   /* 0: one for each core */
     int slots;     /* puzzles a worker steps at once, for each model */

@@ -18,7 +18,7 @@ enum { EXIT_USAGE = 2 };
 
 struct settings {
     const char *model, *data;
-    enum trm_backend backend;
+    struct trm_model_options precision;
     size_t limit;
     bool json;
     struct train_eval_options options;
@@ -37,6 +37,7 @@ static const char usage_text[] = "usage: trm-eval --model FILE --data FILE_OR_DI
                                  "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
                                  "  --min-steps N         do not stop before this step\n"
                                  "  --backend NAME        onednn (default) or reference\n"
+                                 "  --dtype NAME          f32, bf16 or auto (default): bf16 where it is faster\n"
                                  "  --threads N           worker threads (default: one per core)\n"
                                  "  --json                print one JSON object\n"
                                  "  --help, --version\n";
@@ -62,6 +63,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"max-steps", required_argument, NULL, 'M'},
         {"min-steps", required_argument, NULL, 'n'},
         {"backend", required_argument, NULL, 'k'},
+        {"dtype", required_argument, NULL, 'y'},
         {"threads", required_argument, NULL, 't'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
@@ -103,12 +105,12 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->options.min_steps = (int)number;
             break;
         case 'k':
-            if (strcmp(optarg, "onednn") == 0)
-                settings->backend = TRM_BACKEND_ONEDNN;
-            else if (strcmp(optarg, "reference") == 0)
-                settings->backend = TRM_BACKEND_REFERENCE;
-            else
+            if (!trm_parse_backend(optarg, &settings->precision.backend))
                 return usage_error("--backend is onednn or reference, not ", optarg);
+            break;
+        case 'y':
+            if (!trm_parse_dtype(optarg, &settings->precision.dtype))
+                return usage_error("--dtype is auto, f32 or bf16, not ", optarg);
             break;
         case 't':
             if (!trm_parse_number(optarg, 1, 1024, &number))
@@ -241,7 +243,7 @@ static trm_status run(const struct settings *settings, trm_error *err) {
     trm_model *model = NULL;
     struct data_set *set = NULL;
     struct train_eval_result result = {0};
-    trm_status status = trm_model_open(settings->model, settings->backend, &model, err);
+    trm_status status = trm_model_open(settings->model, &settings->precision, &model, err);
     if (status != TRM_OK)
         goto cleanup;
     status = data_set_load(settings->data, settings->limit, &set, err);
@@ -278,7 +280,6 @@ cleanup:
 
 int main(int argc, char **argv) {
     struct settings settings = {
-        .backend = TRM_BACKEND_ONEDNN,
         .options = {.halt = true, .threads = trm_core_count()},
     };
     int code = parse_arguments(argc, argv, &settings);

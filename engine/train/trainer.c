@@ -168,10 +168,11 @@ static trm_status evaluate(struct train_run *run, trm_error *err) {
         .max_steps = run->conf->eval.max_steps,
         .threads = run->conf->threads > 0 ? run->conf->threads : trm_core_count(),
     };
+    const struct trm_model_options precision = {.backend = TRM_BACKEND_ONEDNN, .dtype = TRM_DTYPE_F32};
     struct train_eval_result full = {0}, halting = {0};
     trm_model *model = NULL;
     trm_status status = trm_model_from_memory(&run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb,
-                                              run->conf->puzzle, TRM_BACKEND_ONEDNN, &model, err);
+                                              run->conf->puzzle, &precision, &model, err);
     if (status == TRM_OK)
         status = train_evaluate(model, run->eval_set, &options, &full, err);
     options.halt = true;

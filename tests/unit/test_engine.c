@@ -159,7 +159,8 @@ static trm_model *open_checkpoint(const struct checkpoint *c, const char *puzzle
     trm_model *model = NULL;
     trm_error err = {""};
     write_checkpoint(c, puzzle, path);
-    trm_status status = trm_model_open(path, backend, &model, &err);
+    trm_status status =
+        trm_model_open(path, &(struct trm_model_options){.backend = backend, .dtype = TRM_DTYPE_F32}, &model, &err);
     unlink(path);
     if (status != TRM_OK)
         fail_msg("%s", err.text);
@@ -308,9 +309,9 @@ static void what_is_no_model_is_refused(void **state) {
     (void)state;
     trm_model *model = NULL;
     trm_error err = {""};
-    assert_int_equal(trm_model_open("/nonexistent/model", TRM_BACKEND_ONEDNN, &model, &err), TRM_IO);
+    assert_int_equal(trm_model_open("/nonexistent/model", &(struct trm_model_options){0}, &model, &err), TRM_IO);
     assert_non_null(strstr(err.text, "/nonexistent/model"));
-    assert_int_equal(trm_model_open("Makefile", TRM_BACKEND_ONEDNN, &model, &err), TRM_FORMAT);
+    assert_int_equal(trm_model_open("Makefile", &(struct trm_model_options){0}, &model, &err), TRM_FORMAT);
     assert_null(model);
     trm_model_unref(NULL);
     trm_batch_destroy(NULL);
@@ -582,7 +583,8 @@ static void check_golden(const char *path) {
     st_file *file = NULL;
     trm_error err = {""};
     const struct trm_solve_options options = {.no_halt = true};
-    if (trm_model_open(path, TRM_BACKEND_ONEDNN, &model, &err) != TRM_OK || st_open(path, &file, &err) != TRM_OK)
+    if (trm_model_open(path, &(struct trm_model_options){.dtype = TRM_DTYPE_F32}, &model, &err) != TRM_OK ||
+        st_open(path, &file, &err) != TRM_OK)
         fail_msg("%s: %s", path, err.text);
     const size_t seq_len = (size_t)trm_model_info(model)->seq_len, vocab = (size_t)trm_model_info(model)->vocab_size;
     const struct st_tensor *inputs = st_find(file, "io.inputs"), *ids = st_find(file, "io.puzzle_identifiers");
@@ -648,7 +650,8 @@ static trm_status whole_life(const char *path) {
     trm_model *model = NULL;
     trm_batch *batch = NULL;
     int slot;
-    trm_status status = trm_model_open(path, TRM_BACKEND_REFERENCE, &model, NULL);
+    trm_status status =
+        trm_model_open(path, &(struct trm_model_options){.backend = TRM_BACKEND_REFERENCE}, &model, NULL);
     if (status == TRM_OK)
         status = trm_batch_create(model, 2, &batch, NULL);
     if (status == TRM_OK)
