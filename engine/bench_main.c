@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/bench_peak.h"
+#include "engine/bench_random.h"
 #include "engine/cli.h"
 #include "engine/data/rng.h"
 #include "engine/engine.h"
@@ -24,6 +25,7 @@ struct settings {
     struct trm_model_options precision;
     int batch, threads, seconds;
     bool json;
+    bool random; /* `model` describes a shape */
 };
 
 struct measurement {
@@ -32,11 +34,12 @@ struct measurement {
     double steps_per_second;   /* puzzles x steps, all threads */
 };
 
-static const char usage_text[] = "usage: trm-bench --model FILE [options]\n"
+static const char usage_text[] = "usage: trm-bench --model FILE | --arch FILE [options]\n"
                                  "\n"
                                  "Measures supervision steps on random tokens against the peak of one core.\n"
                                  "\n"
                                  "  --model FILE      checkpoint (safetensors)\n"
+                                 "  --arch FILE       instead: a shape (config/models/), with random weights\n"
                                  "  --backend NAME    onednn (default) or reference\n"
                                  "  --dtype NAME      f32, bf16 or auto (default): bf16 where it is faster\n"
                                  "  --batch N         puzzles in a batch (default 16)\n"
@@ -253,8 +256,11 @@ static void print_table(const struct settings *settings, const struct trm_model_
 
 static trm_status run(const struct settings *settings, trm_error *err) {
     struct measurement measured = {0};
+    trm_random_weights *weights = NULL;
     trm_model *model = NULL;
-    trm_status status = trm_model_open(settings->model, &settings->precision, &model, err);
+    trm_status status = settings->random
+                            ? trm_random_model(settings->model, &settings->precision, &weights, &model, err)
+                            : trm_model_open(settings->model, &settings->precision, &model, err);
     if (status != TRM_OK)
         return status;
     const struct trm_model_info *info = trm_model_info(model);
@@ -274,6 +280,7 @@ static trm_status run(const struct settings *settings, trm_error *err) {
 
 cleanup:
     trm_model_unref(model);
+    trm_random_weights_destroy(weights);
     return status;
 }
 
@@ -295,17 +302,25 @@ static bool parse_number(const char *text, int high, int *value) {
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
 static int parse_arguments(int argc, char **argv, struct settings *settings) {
     static const struct option options[] = {
-        {"model", required_argument, NULL, 'm'},   {"backend", required_argument, NULL, 'k'},
-        {"dtype", required_argument, NULL, 'y'},   {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'}, {"seconds", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},          {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},       {0},
+        {"model", required_argument, NULL, 'm'},
+        {"arch", required_argument, NULL, 'a'},
+        {"backend", required_argument, NULL, 'k'},
+        {"dtype", required_argument, NULL, 'y'},
+        {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'},
+        {"seconds", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'm':
+        case 'a':
             settings->model = optarg;
+            settings->random = option == 'a';
             break;
         case 'k':
             if (!trm_parse_backend(optarg, &settings->precision.backend))
@@ -344,7 +359,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
     if (optind < argc)
         return usage_error("unexpected argument ", argv[optind]);
     if (!settings->model)
-        return usage_error("--model is missing", "");
+        return usage_error("--model or --arch is missing", "");
     return -1;
 }
 
