@@ -151,13 +151,13 @@ def test_200_puzzles_at_once_are_not_mixed_up(shared_server):
 
     def ask(question):
         together.wait(60)
-        return shared_server.solve(question, max_steps=2, no_halt=True)
+        return shared_server.solve(question, max_steps=1, no_halt=True)
 
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(ask, questions))
     assert len({answer["id"] for answer in answers}) == 200
-    for question, answer in list(zip(questions, answers))[::5]:
-        assert same(answer, shared_server.solve(question, max_steps=2, no_halt=True))
+    for question, answer in list(zip(questions, answers))[::10]:
+        assert same(answer, shared_server.solve(question, max_steps=1, no_halt=True))
     assert len({flat(answer["answer"]) for answer in answers}) == 200
 
 
@@ -175,7 +175,7 @@ def test_200_puzzles_at_once_are_answered_right(shared_server):
 
 def test_a_puzzle_has_the_same_q_values_alone_and_among_63_others(shared_server):
     questions = [question for question, _ in puzzles()[:64]]
-    options = {"max_steps": 4, "no_halt": True}
+    options = {"max_steps": 2, "no_halt": True}
     alone = shared_server.solve(questions[17], **options)
     together = shared_server.post({"grids": questions, "options": options}).json()["answers"][17]
     assert together["q_halt"] == alone["q_halt"]
