@@ -126,6 +126,16 @@ def test_both_backends_agree(puzzles):
     assert fast["cell_accuracy"] == pytest.approx(slow["cell_accuracy"], abs=0.01)
 
 
+def test_bf16_solves_what_f32_solves(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model yet")
+    if "avx512_bf16" not in open("/proc/cpuinfo").read():
+        pytest.skip("this CPU has no bf16 instructions")
+    exact = [evaluate(bundled_models()[0], puzzles, "--limit", "200", "--verify", "--dtype", dtype)["exact_accuracy"]
+             for dtype in ("f32", "bf16")]
+    assert exact[0] > 0.2 and exact[1] == pytest.approx(exact[0], abs=0.03)
+
+
 def test_the_bundled_model_solves_sudokus(puzzles):
     """Far above what guessing reaches; what it was measured at stands in its metadata."""
     if not bundled_models():
@@ -184,6 +194,7 @@ def test_missing_files_are_named(model):
     ["--model", "m", "--data", "d", "--min-steps", ""],
     ["--model", "m", "--data", "d", "--threads", "0"],
     ["--model", "m", "--data", "d", "--backend", "gpu"],
+    ["--model", "m", "--data", "d", "--dtype", "f64"],
     ["--model", "m", "--data", "d", "--no-halt", "--verify"],
 ])
 def test_a_wrong_command_line_of_trm_eval_exits_2(arguments):
@@ -200,6 +211,7 @@ def test_a_wrong_command_line_of_trm_eval_exits_2(arguments):
     ["--model", "m", "--seconds", "many"],
     ["--model", "m", "--threads", "1e3"],
     ["--model", "m", "--backend", "gpu"],
+    ["--model", "m", "--dtype", "f64"],
 ])
 def test_a_wrong_command_line_of_trm_bench_exits_2(arguments):
     done = run(BENCH, *arguments)
@@ -228,3 +240,11 @@ def test_the_numbers_of_trm_bench_agree_with_each_other(model):
     assert result["gflops"] * result["step_ms"] == pytest.approx(
         result["alone_gflops"] * result["alone_step_ms"], rel=1e-3)
     assert result["steps_per_second_one_thread"] == pytest.approx(1e3 / result["step_ms"], rel=1e-3)
+
+
+def test_trm_bench_measures_a_shape_without_a_checkpoint():
+    done = run(BENCH, "--arch", "config/models/sudoku-demo.json", "--batch", "2", "--threads", "1", "--seconds", "1",
+               "--dtype", "f32", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["dtype"] == "f32" and result["gflops"] > 0
