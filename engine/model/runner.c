@@ -264,7 +264,7 @@ static void sum_addends(model_runner *r, const struct recursion_op *op, const st
     int count = 0;
     if (op->addends & (1u << MODEL_ADDEND_INPUT))
         addends[count++] = r->e;
-    for (int i = r->weights->layout->latents - 1; i >= 0; i--)
+    for (int i = MODEL_MAX_LATENTS - 1; i >= 0; i--)
         if (op->addends & (1u << i))
             addends[count++] = r->current[i];
     r->machine.kernels->sum(addends, count, r->plane, first->x, first->x16);
@@ -363,7 +363,7 @@ trm_status model_runner_backward(model_runner *r, float *grads, float *dpuzzle, 
         memcpy(r->dx, r->dz[op->dst], bytes);
         memset(r->dz[op->dst], 0, bytes);
         status = net_backward(&r->machine, op->net, &r->records[i - r->program.grad_from], r->dx, grads, err);
-        for (int k = 0; k < r->weights->layout->latents; k++)
+        for (int k = 0; k < MODEL_MAX_LATENTS; k++)
             if (op->addends & (1u << k))
                 r->machine.kernels->accumulate(r->dx, r->plane, r->dz[k]);
         if (op->addends & (1u << MODEL_ADDEND_INPUT))

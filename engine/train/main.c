@@ -41,10 +41,9 @@ static char *join(int argc, char **argv) {
     for (int i = 0; i < argc; i++)
         size += strlen(argv[i]) + 1;
     char *text = calloc(1, size);
-    for (int i = 0; text && i < argc; i++) {
-        strcat(text, i > 0 ? " " : "");
-        strcat(text, argv[i]);
-    }
+    size_t length = 0;
+    for (int i = 0; text && i < argc; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i > 0 ? " " : "", argv[i]);
     return text;
 }
 

@@ -11,6 +11,8 @@
 #include "engine/cli.h"
 #include "engine/train/run.h"
 
+static const double REDRAW_INTERVAL = 0.2; /* seconds between progress lines */
+
 static const char log_name[] = "log.jsonl", timing_name[] = "timing.jsonl";
 
 /* ---- files ---- */
@@ -102,22 +104,54 @@ static void format_duration(double seconds, char *text, size_t size) {
         snprintf(text, size, "%ld s", s);
 }
 
-void train_report_progress(const struct train_run *run, double loss) {
+enum { GLYPH_BYTES = 3 };
+
+/* Writes one of `glyphs` for a value in [0, 1] as character `at` of `text`, and ends the text there. */
+static void put_glyph(char *text, int at, double value, const char *const *glyphs, int count) {
+    int level = (int)(value * count);
+    level = level < 0 ? 0 : level >= count ? count - 1 : level;
+    memcpy(text + (size_t)at * GLYPH_BYTES, glyphs[level], GLYPH_BYTES + 1);
+}
+
+/* "  ▁▄▆ 71.2% unseen": the evaluations so far and the last of them; empty before the first. */
+static void format_history(const struct train_run *run, char *text, size_t size) {
+    static const char *const heights[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    char chart[GLYPH_BYTES * TRAIN_HISTORY + 1] = "";
+    for (int i = 0; i < run->history_count; i++)
+        put_glyph(chart, i, run->history[i], heights, 8);
+    text[0] = '\0';
+    if (run->last_exact >= 0.0)
+        snprintf(text, size, "  %s%s%.1f%% unseen", chart, run->history_count > 0 ? " " : "", 100.0 * run->last_exact);
+}
+
+void train_report_progress(struct train_run *run, double loss) {
     enum { BAR = 24 };
+    static const char *const fillings[] = {"░", "█"};
     const int64_t done = *train_core_updates(run->core), total = run->conf->steps;
+    const double now = trm_clock();
+    run->smooth_loss = run->smooth_loss > 0.0 ? 0.98 * run->smooth_loss + 0.02 * loss : loss;
+    if (!run->terminal || now - run->drawn_at < REDRAW_INTERVAL)
+        return;
+    run->drawn_at = now;
     const double per_second = rate(run), fraction = total > 0 ? (double)done / (double)total : 1.0;
     const double left = per_second > 0.0 ? (double)(total - done) * run->conf->batch_size / per_second : 0.0;
-    char bar[BAR * 3 + 1] = "", eta[32], held_out[48] = "";
-    if (!run->terminal)
-        return;
+    char bar[GLYPH_BYTES * BAR + 1] = "", eta[32], history[96];
     for (int i = 0; i < BAR; i++)
-        strcat(bar, (double)i < fraction * BAR ? "█" : "░");
+        put_glyph(bar, i, (double)i < fraction * BAR ? 1.0 : 0.0, fillings, 2);
     format_duration(left, eta, sizeof eta);
-    if (run->last_exact >= 0.0)
-        snprintf(held_out, sizeof held_out, "  solves %.1f%% unseen", 100.0 * run->last_exact);
+    format_history(run, history, sizeof history);
     fprintf(stderr, "\r%s %3.0f%%  update %" PRId64 "/%" PRId64 "  loss %.3f%s  %.0f puzzles/s  %s left\033[K", bar,
-            100.0 * fraction, done, total, loss, held_out, per_second, eta);
+            100.0 * fraction, done, total, run->smooth_loss, history, per_second, eta);
     fflush(stderr);
+}
+
+/* Keeps the newest TRAIN_HISTORY evaluations. */
+static void remember(struct train_run *run, double exact) {
+    if (run->history_count == TRAIN_HISTORY)
+        memmove(run->history, run->history + 1, (TRAIN_HISTORY - 1) * sizeof *run->history);
+    else
+        run->history_count++;
+    run->history[run->history_count - 1] = exact;
 }
 
 /* ---- lines ---- */
@@ -128,7 +162,7 @@ trm_status train_report_window(struct train_run *run, double lr, trm_error *err)
     const double halted = m->count > 0.0 ? m->count : 1.0;
     const int64_t updates = *train_core_updates(run->core);
     json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)updates, "puzzle_steps",
-                             (json_int_t)(updates * run->conf->batch_size), "lr", lr, "loss", m->loss / puzzles,
+                             (json_int_t)updates * run->conf->batch_size, "lr", lr, "loss", m->loss / puzzles,
                              "lm_loss", m->lm_loss / puzzles, "q_halt_loss", m->q_halt_loss / puzzles);
     if (line && run->conf->model.arch == MODEL_HRM)
         json_object_set_new(line, "q_continue_loss", json_real(m->q_continue_loss / puzzles));
@@ -174,6 +208,7 @@ trm_status train_report_eval(struct train_run *run, const struct train_eval_resu
                              classes_to_json(full), "halting", "exact_accuracy", halted_exact, "mean_steps", steps,
                              "halt_precision", share(halting->halted_exact, halting->halted));
     trm_status status = write_line(run->log, line, err);
+    remember(run, exact);
     if (run->terminal)
         fputs("\r\033[K", stderr);
     fprintf(stderr,

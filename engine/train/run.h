@@ -11,6 +11,8 @@
 #include "engine/train/eval.h"
 #include "engine/train/trainer.h"
 
+enum { TRAIN_HISTORY = 12 };
+
 /* Sums of metrics since the last line of the log. */
 struct train_window {
     struct train_metrics sums;
@@ -39,6 +41,12 @@ struct train_run {
 
     FILE *log, *timing;
     bool terminal; /* stderr is one */
+
+    /* What the progress line shows; the log does not depend on it. */
+    double smooth_loss;            /* of a puzzle, averaged over about the last 50 updates; 0 at first */
+    double history[TRAIN_HISTORY]; /* exact accuracy of the last evaluations, oldest first */
+    int history_count;
+    double drawn_at; /* clock when the line was drawn last */
 };
 
 /* "DIR/name" in `path` [size]; TRM_INVALID if it does not fit. */
@@ -57,6 +65,8 @@ trm_status train_report_window(struct train_run *run, double lr, trm_error *err)
 /* `full`: all steps, as published evaluations do; `halting`: as served. */
 trm_status train_report_eval(struct train_run *run, const struct train_eval_result *full,
                              const struct train_eval_result *halting, trm_error *err);
-void train_report_progress(const struct train_run *run, double loss); /* one line on a terminal, drawn again */
+
+/* The line on a terminal, drawn again at most five times a second; `loss` of the last update's batch. */
+void train_report_progress(struct train_run *run, double loss);
 
 #endif

@@ -28,7 +28,7 @@ static char *provenance(const struct train_run *run) {
     json_t *settings = json_loads(run->settings, 0, NULL);
     json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:f, s:o}", "program", "trm-train " TRM_VERSION, "command",
                                run->options->command, "updates", (json_int_t)updates, "puzzle_steps",
-                               (json_int_t)(updates * run->conf->batch_size), "hours",
+                               (json_int_t)updates * run->conf->batch_size, "hours",
                                (run->seconds_before + trm_clock() - run->started) / 3600.0, "settings", settings);
     char *text = NULL;
     if (object && run->last_exact >= 0.0)

@@ -15,8 +15,6 @@
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
 
-static const double PROGRESS_INTERVAL = 0.2; /* seconds between redrawn progress lines */
-
 /* ---- data ---- */
 
 static trm_status open_source(const struct conf_source *s, struct data_set **set, trm_error *err) {
@@ -219,7 +217,7 @@ static bool due(int64_t updates, int every, int total) {
 }
 
 /* One update and whatever falls due after it. */
-static trm_status advance(struct train_run *run, double *drawn_at, trm_error *err) {
+static trm_status advance(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     const struct train_schedule schedule = {.warmup = conf->schedule.warmup,
                                             .total = conf->steps,
@@ -233,10 +231,7 @@ static trm_status advance(struct train_run *run, double *drawn_at, trm_error *er
     if (status != TRM_OK)
         return status;
     add_to_window(&run->window, &metrics);
-    if (trm_clock() - *drawn_at > PROGRESS_INTERVAL) {
-        train_report_progress(run, metrics.loss / conf->batch_size);
-        *drawn_at = trm_clock();
-    }
+    train_report_progress(run, metrics.loss / conf->batch_size);
     if (due(updates, conf->log_every, conf->steps))
         status = train_report_window(run, factor * conf->optimizer.lr, err);
     if (status == TRM_OK && run->eval_set && due(updates, conf->eval.every, conf->steps))
@@ -257,10 +252,9 @@ trm_status train_run(const struct conf_train *conf, const struct train_run_optio
                             .best = -1.0,
                             .last_exact = -1.0,
                             .terminal = isatty(STDERR_FILENO)};
-    double drawn_at = 0.0;
     trm_status status = run.settings ? start(&run, err) : trm_fail(err, TRM_NO_MEMORY, "out of memory");
     while (status == TRM_OK && *train_core_updates(run.core) < conf->steps && !stopped(&run))
-        status = advance(&run, &drawn_at, err);
+        status = advance(&run, err);
     if (run.terminal)
         fputc('\n', stderr);
     if (status == TRM_OK && stopped(&run)) {
