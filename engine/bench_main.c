@@ -41,7 +41,7 @@ static const char usage_text[] = "usage: trm-bench --model FILE | --arch FILE [o
                                  "  --model FILE      checkpoint (safetensors)\n"
                                  "  --arch FILE       instead: a shape (config/models/), with random weights\n"
                                  "  --backend NAME    onednn (default) or reference\n"
-                                 "  --dtype NAME      f32, bf16 or auto (default): bf16 where it is faster\n"
+                                 "  --dtype NAME      f32 (default), bf16 or auto: bf16 where it is faster\n"
                                  "  --batch N         puzzles in a batch (default 16)\n"
                                  "  --threads N       threads of the throughput run (default: one per core)\n"
                                  "  --seconds N       how long to measure (default 3)\n"
@@ -365,6 +365,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
 
 int main(int argc, char **argv) {
     struct settings settings = {
+        .precision = {.dtype = TRM_DTYPE_F32},
         .batch = DEFAULT_BATCH,
         .threads = trm_core_count(),
         .seconds = DEFAULT_SECONDS,

@@ -37,7 +37,7 @@ static const char usage_text[] = "usage: trm-eval --model FILE --data FILE_OR_DI
                                  "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
                                  "  --min-steps N         do not stop before this step\n"
                                  "  --backend NAME        onednn (default) or reference\n"
-                                 "  --dtype NAME          f32, bf16 or auto (default): bf16 where it is faster\n"
+                                 "  --dtype NAME          f32 (default), bf16 or auto: bf16 where it is faster\n"
                                  "  --threads N           worker threads (default: one per core)\n"
                                  "  --json                print one JSON object\n"
                                  "  --help, --version\n";
@@ -280,6 +280,7 @@ cleanup:
 
 int main(int argc, char **argv) {
     struct settings settings = {
+        .precision = {.dtype = TRM_DTYPE_F32},
         .options = {.halt = true, .threads = trm_core_count()},
     };
     int code = parse_arguments(argc, argv, &settings);
