@@ -40,37 +40,21 @@ INLINE float sigmoid(float x) {
     return 1.0f / (1.0f + fast_exp(-x));
 }
 
-INLINE op_bf16 round_bf16(float value) {
-    union {
-        float value;
-        uint32_t bits;
-    } u = {.value = value};
-    return (op_bf16)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
-}
-
-INLINE float widen(op_bf16 value) {
-    union {
-        uint32_t bits;
-        float value;
-    } u = {.bits = (uint32_t)value << 16};
-    return u.value;
-}
-
 /* `type` is a constant wherever these are inlined. */
 INLINE void put(void *out, enum op_dtype type, size_t index, float value) {
     if (type == OP_BF16)
-        ((op_bf16 *)out)[index] = round_bf16(value);
+        ((op_bf16 *)out)[index] = op_bf16_round(value);
     else
         ((float *)out)[index] = value;
 }
 
 INLINE float get(const void *in, enum op_dtype type, size_t index) {
-    return type == OP_BF16 ? widen(((const op_bf16 *)in)[index]) : ((const float *)in)[index];
+    return type == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)in)[index]) : ((const float *)in)[index];
 }
 
 VECTOR_KERNEL static void to_bf16(const float *restrict x, size_t n, op_bf16 *restrict out) {
     for (size_t i = 0; i < n; i++)
-        out[i] = round_bf16(x[i]);
+        out[i] = op_bf16_round(x[i]);
 }
 
 VECTOR_KERNEL static void accumulate(const float *restrict x, size_t n, float *restrict y) {
@@ -94,7 +78,7 @@ VECTOR_KERNEL static void sum(const float *const *addends, int count, size_t n, 
             out[start + i] = total[i];
         if (out16)
             for (size_t i = 0; i < length; i++)
-                out16[start + i] = round_bf16(total[i]);
+                out16[start + i] = op_bf16_round(total[i]);
     }
 }
 
@@ -115,7 +99,7 @@ VECTOR_KERNEL static void rms_rows(const float *restrict x, const float *restric
             y[row + (size_t)i] *= scale;
         if (y16)
             for (int i = 0; i < n; i++)
-                y16[row + (size_t)i] = round_bf16(y[row + (size_t)i]);
+                y16[row + (size_t)i] = op_bf16_round(y[row + (size_t)i]);
     }
 }
 
@@ -139,7 +123,7 @@ VECTOR_KERNEL static void rms_cols(const float *restrict x, const float *restric
             y[row + (size_t)i] *= rinv[i];
         if (y16)
             for (int i = 0; i < n; i++)
-                y16[row + (size_t)i] = round_bf16(y[row + (size_t)i]);
+                y16[row + (size_t)i] = op_bf16_round(y[row + (size_t)i]);
     }
 }
 
@@ -158,7 +142,7 @@ VECTOR_KERNEL static void rms_rows_backward(const float *restrict y, const float
             ds[row + (size_t)i] = scale * (dy[row + (size_t)i] - y[row + (size_t)i] * dot);
         if (ds16)
             for (int i = 0; i < n; i++)
-                ds16[row + (size_t)i] = round_bf16(ds[row + (size_t)i]);
+                ds16[row + (size_t)i] = op_bf16_round(ds[row + (size_t)i]);
     }
 }
 
@@ -184,7 +168,7 @@ VECTOR_KERNEL static void rms_cols_backward(const float *restrict y, const float
                 ds[row + (size_t)i] = rinv[start + i] * (dy[row + (size_t)i] - y[row + (size_t)i] * dot[i]);
             if (ds16)
                 for (int i = 0; i < length; i++)
-                    ds16[row + (size_t)i] = round_bf16(ds[row + (size_t)i]);
+                    ds16[row + (size_t)i] = op_bf16_round(ds[row + (size_t)i]);
         }
     }
 }

@@ -367,20 +367,23 @@ static void update_range(void *arg, int index) {
                    begin, end);
 }
 
+void train_metrics_add(struct train_metrics *total, const struct train_metrics *m) {
+    total->loss += m->loss;
+    total->lm_loss += m->lm_loss;
+    total->q_halt_loss += m->q_halt_loss;
+    total->q_continue_loss += m->q_continue_loss;
+    total->count += m->count;
+    total->accuracy += m->accuracy;
+    total->exact_accuracy += m->exact_accuracy;
+    total->q_halt_accuracy += m->q_halt_accuracy;
+    total->steps += m->steps;
+    total->grad_squares += m->grad_squares;
+}
+
 static void sum_metrics(const train_core *core, struct train_metrics *total) {
     *total = (struct train_metrics){0};
-    for (int i = 0; i < core->options.shards; i++) {
-        const struct train_metrics *m = &core->shards[i].metrics;
-        total->lm_loss += m->lm_loss;
-        total->q_halt_loss += m->q_halt_loss;
-        total->q_continue_loss += m->q_continue_loss;
-        total->count += m->count;
-        total->accuracy += m->accuracy;
-        total->exact_accuracy += m->exact_accuracy;
-        total->q_halt_accuracy += m->q_halt_accuracy;
-        total->steps += m->steps;
-        total->grad_squares += m->grad_squares;
-    }
+    for (int i = 0; i < core->options.shards; i++)
+        train_metrics_add(total, &core->shards[i].metrics);
     total->loss = total->lm_loss + core->options.halt_loss_weight * (total->q_halt_loss + total->q_continue_loss);
 }
 

@@ -48,6 +48,9 @@ struct train_metrics {
     double grad_squares; /* squared norm of the gradient */
 };
 
+/* total += m, member by member. */
+void train_metrics_add(struct train_metrics *total, const struct train_metrics *m);
+
 typedef struct train_core train_core;
 
 /* What the trainer saves and restores, and tests look at. Arrays are owned by the core. */

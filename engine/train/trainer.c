@@ -198,20 +198,6 @@ static trm_status save(struct train_run *run, trm_error *err) {
     return status == TRM_OK ? train_save_state(run, err) : status;
 }
 
-static void add_to_window(struct train_window *window, const struct train_metrics *m) {
-    window->updates++;
-    window->sums.loss += m->loss;
-    window->sums.lm_loss += m->lm_loss;
-    window->sums.q_halt_loss += m->q_halt_loss;
-    window->sums.q_continue_loss += m->q_continue_loss;
-    window->sums.count += m->count;
-    window->sums.accuracy += m->accuracy;
-    window->sums.exact_accuracy += m->exact_accuracy;
-    window->sums.q_halt_accuracy += m->q_halt_accuracy;
-    window->sums.steps += m->steps;
-    window->sums.grad_squares += m->grad_squares;
-}
-
 static bool due(int64_t updates, int every, int total) {
     return updates == total || (every > 0 && updates % every == 0);
 }
@@ -230,7 +216,8 @@ static trm_status advance(struct train_run *run, trm_error *err) {
     trm_status status = train_core_step(run->core, first, factor, &run->rng, next_example, run, &metrics, err);
     if (status != TRM_OK)
         return status;
-    add_to_window(&run->window, &metrics);
+    train_metrics_add(&run->window.sums, &metrics);
+    run->window.updates++;
     train_report_progress(run, metrics.loss / conf->batch_size);
     if (due(updates, conf->log_every, conf->steps))
         status = train_report_window(run, factor * conf->optimizer.lr, err);
