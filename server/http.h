@@ -1,58 +1,10 @@
-/* http.h - HTTP by libmicrohttpd, driven by the libuv loop. The only place that knows either's traps.
- *
- * An exchange is one request and its answer. Its route's handler is called once the body is there and
- * either answers at once, or suspends the exchange and answers in `resumed`, or answers with a stream.
- * All of it happens on the loop thread. */
+/* http.h - HTTP by libmicrohttpd, driven by the libuv loop: the daemon, whose requests are exchanges.
+ * Loop thread. */
 #ifndef TRM_SERVER_HTTP_H
 #define TRM_SERVER_HTTP_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <sys/types.h>
-#include <uv.h>
-
 #include "engine/status.h"
-#include "proto/problem.h"
-#include "proto/text.h"
-
-struct MHD_Connection;
-struct srv_exchange;
-struct srv_http;
-struct srv_server;
-
-struct srv_route {
-    const char *path;
-    const char *methods; /* for the Allow header: "GET, HEAD" or "POST" */
-    void (*handle)(struct srv_exchange *exchange);
-};
-
-struct srv_exchange {
-    struct srv_server *server;
-    const char *body; /* [body_length]; NULL if empty. For `handle` only */
-    size_t body_length;
-    uint64_t began_ns; /* uv_hrtime() when the head had arrived */
-
-    /* For the handler to set. */
-    void *data;
-    void (*resumed)(struct srv_exchange *exchange); /* must answer */
-    void (*ended)(struct srv_exchange *exchange);   /* answered or the client is gone: no more calls */
-    ssize_t (*read)(struct srv_exchange *exchange, char *buffer, size_t size); /* of a stream */
-    void (*alarm)(struct srv_exchange *exchange);
-
-    /* http.c's own. */
-    struct srv_http *http;
-    struct MHD_Connection *connection;
-    const struct srv_route *route;
-    char *buffer; /* [capacity], the body */
-    size_t capacity;
-    struct proto_problem problem; /* when `refused`: the answer once the body is over */
-    const char *allow;            /* for 405 */
-    bool refused, complete, suspended, gone, linger;
-    uv_timer_t timer;
-    uv_poll_t watch; /* notices that the client of a suspended exchange goes away */
-    bool has_watch;
-    int open_handles;
-};
+#include "server/exchange.h"
 
 struct srv_http_config {
     uv_loop_t *loop;
@@ -75,26 +27,5 @@ void srv_http_pump(struct srv_http *http);
 /* Ends every exchange and closes every socket. Run the loop until it is empty, then free. */
 void srv_http_stop(struct srv_http *http);
 void srv_http_free(struct srv_http *http);
-
-/* Answers; for `handle` and `resumed` only. The text is taken over. */
-void srv_reply(struct srv_exchange *exchange, int status, const char *type, struct proto_text *text);
-void srv_reply_problem(struct srv_exchange *exchange, const struct proto_problem *problem);
-
-/* Answers with a stream of unknown length. `read` fills a buffer: the number of bytes, or 0 to be
- * asked again after srv_exchange_resume(), or one of these. */
-enum { SRV_STREAM_END = -1, SRV_STREAM_BROKEN = -2 };
-void srv_reply_stream(struct srv_exchange *exchange, const char *type);
-
-/* The value of a request header or NULL; valid as long as the exchange. */
-const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name);
-
-/* In `handle`: answers later, in `resumed`. */
-void srv_exchange_suspend(struct srv_exchange *exchange);
-
-/* Outside of handlers: goes on with a suspended exchange; nothing happens if it is not. */
-void srv_exchange_resume(struct srv_exchange *exchange);
-
-/* Calls `alarm` once, `ms` from now. */
-void srv_exchange_set_alarm(struct srv_exchange *exchange, uint64_t ms);
 
 #endif

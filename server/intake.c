@@ -1,0 +1,168 @@
+/* intake.c - requests on their way in: the head is judged, the body collected, the handler called.
+ * Loop thread. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "server/http_internal.h"
+
+enum { FIRST_BODY = 4096 };
+
+static void on_body_timeout(struct srv_exchange *x) {
+    struct proto_problem problem;
+    proto_problem_set(&problem, PROTO_TIMEOUT, "", "the body did not arrive within %d seconds",
+                      x->http->config.body_timeout);
+    srv_refuse_now(x, &problem);
+    shutdown(srv_exchange_socket(x), SHUT_RDWR); /* libmicrohttpd sees the end of the stream and closes */
+}
+
+static bool too_large(const struct srv_exchange *x, struct proto_problem *problem) {
+    return proto_problem_set(problem, PROTO_TOO_LARGE, "", "a body has at most %zu bytes here",
+                             x->http->config.max_body);
+}
+
+/* True for the types that `curl -d` and JSON clients send, and for none at all. */
+static bool is_json_type(const char *type) {
+    static const char *const accepted[] = {"application/json", "application/x-www-form-urlencoded", "text/plain",
+                                           "application/octet-stream"};
+    size_t length = type ? strcspn(type, "; \t") : 0;
+    for (size_t i = 0; i < sizeof accepted / sizeof accepted[0]; i++) {
+        if (length == strlen(accepted[i]) && strncasecmp(type, accepted[i], length) == 0) {
+            return true;
+        }
+    }
+    return length == 0 || (length > 5 && strncasecmp(type + length - 5, "+json", 5) == 0);
+}
+
+/* Whether `method` is one of the route's. */
+static bool allows(const struct srv_route *route, const char *method) {
+    const char *found = strstr(route->methods, method);
+    size_t length = strlen(method);
+    return found && length > 0 && (found == route->methods || found[-1] == ' ') &&
+           (found[length] == ',' || found[length] == '\0');
+}
+
+/* What can be said from the head alone. The answer waits for the end of the body, so that the
+ * connection can be used again. */
+static void judge_head(struct srv_exchange *x, const char *path, const char *method) {
+    const char *type = srv_exchange_header(x, "Content-Type");
+    x->route = x->http->config.find(path);
+    if (!x->route) {
+        x->refused = !proto_problem_set(&x->problem, PROTO_NOT_FOUND, "", "%.200s is not a path of this server", path);
+    } else if (!allows(x->route, method)) {
+        x->allow = x->route->methods;
+        x->refused = !proto_problem_set(&x->problem, PROTO_METHOD, "", "%s has the methods %s", x->route->path,
+                                        x->route->methods);
+    } else if (strcmp(method, "POST") == 0 && !is_json_type(type)) {
+        x->refused = !proto_problem_set(&x->problem, PROTO_MEDIA_TYPE, "",
+                                        "%.100s is not a type of JSON: use application/json", type);
+    }
+}
+
+/* The first call of a request: its head is there, its body not yet. */
+static enum MHD_Result begin(struct srv_exchange *x, const char *path, const char *method) {
+    struct proto_problem problem;
+    const char *length = srv_exchange_header(x, "Content-Length");
+    judge_head(x, path, method);
+    if (length && strtoull(length, NULL, 10) > x->http->config.max_body) {
+        too_large(x, &problem);
+        x->linger = true;
+        srv_reply_problem(x, &problem);
+        return x->gone ? MHD_NO : MHD_YES;
+    }
+    x->alarm = on_body_timeout;
+    srv_exchange_set_alarm(x, (uint64_t)x->http->config.body_timeout * 1000);
+    return MHD_YES;
+}
+
+static bool grow(struct srv_exchange *x, size_t needed) {
+    size_t capacity = x->capacity ? x->capacity : FIRST_BODY;
+    while (capacity < needed) {
+        capacity *= 2;
+    }
+    char *buffer = capacity > x->capacity ? realloc(x->buffer, capacity) : x->buffer;
+    if (!buffer) {
+        return false;
+    }
+    x->buffer = buffer;
+    x->capacity = capacity;
+    return true;
+}
+
+/* A piece of the body. That of a refused request is counted, but not kept. */
+static enum MHD_Result take_body(struct srv_exchange *x, const char *data, size_t size) {
+    struct proto_problem problem;
+    if (size > x->http->config.max_body - x->body_length) {
+        too_large(x, &problem);
+        srv_refuse_now(x, &problem);
+        return MHD_NO;
+    }
+    if (!x->refused) {
+        if (!grow(x, x->body_length + size)) {
+            return MHD_NO;
+        }
+        memcpy(x->buffer + x->body_length, data, size);
+        x->body = x->buffer;
+    }
+    x->body_length += size;
+    return MHD_YES;
+}
+
+static void answer(struct srv_exchange *x) {
+    x->complete = true;
+    x->http->unanswered++;
+    uv_timer_stop(&x->timer);
+    if (x->refused) {
+        srv_reply_problem(x, &x->problem);
+    } else {
+        x->route->handle(x);
+    }
+    free(x->buffer); /* the answer may take long and does not need it */
+    x->buffer = NULL;
+    x->body = NULL;
+}
+
+enum MHD_Result srv_intake(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                           const char *version, const char *upload, size_t *upload_size, void **con_cls) {
+    struct srv_exchange *x = *con_cls;
+    (void)version;
+    if (!x) {
+        x = srv_exchange_create(cls, connection);
+        *con_cls = x;
+        return x ? begin(x, url, method) : MHD_NO;
+    }
+    if (*upload_size > 0) {
+        size_t size = *upload_size;
+        *upload_size = 0;
+        return take_body(x, upload, size);
+    }
+    if (!x->complete) {
+        answer(x);
+    } else if (!x->gone) {
+        x->resumed(x);
+    }
+    return x->gone ? MHD_NO : MHD_YES;
+}
+
+void srv_intake_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
+                          enum MHD_RequestTerminationCode code) {
+    struct srv_http *http = cls;
+    struct srv_exchange *x = *con_cls;
+    (void)connection;
+    (void)code;
+    if (!x) {
+        return;
+    }
+    *con_cls = NULL;
+    if (x->complete) {
+        http->unanswered--;
+    }
+    if (x->ended) {
+        x->ended(x);
+    }
+    if (x->linger) {
+        srv_linger_on(&http->linger, srv_exchange_socket(x));
+    }
+    srv_exchange_destroy(x);
+}

@@ -1,0 +1,96 @@
+/* reply.c - answers: whole, as a stream, or past libmicrohttpd, which queues none while a body is
+ * arriving. Loop thread. */
+#include <sys/socket.h>
+
+#include "server/http_internal.h"
+#include "server/log.h"
+
+enum { STREAM_BLOCK = 16 << 10 };
+
+/* Queues and lets go of `response`; NULL is an answer that there was no memory for. */
+static void queue(struct srv_exchange *x, int status, const char *type, struct MHD_Response *response) {
+    if (!response) {
+        x->gone = true;
+        return;
+    }
+    MHD_add_response_header(response, "Content-Type", type);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    if (x->allow) {
+        MHD_add_response_header(response, "Allow", x->allow);
+    }
+    if (status == 503) {
+        MHD_add_response_header(response, "Retry-After", "1");
+    }
+    if (x->http->drained || x->linger) {
+        MHD_add_response_header(response, "Connection", "close");
+    }
+    if (MHD_queue_response(x->connection, (unsigned int)status, response) != MHD_YES) {
+        x->gone = true;
+    }
+    MHD_destroy_response(response);
+    srv_log(SRV_DEBUG, "answer", "status=%d path=\"%s\" ms=%.3f", status, x->route ? x->route->path : "",
+            (double)(uv_hrtime() - x->began_ns) / 1e6);
+}
+
+void srv_reply(struct srv_exchange *x, int status, const char *type, struct proto_text *text) {
+    struct MHD_Response *response = NULL;
+    if (text->failed) {
+        srv_log(SRV_ERROR, "no memory for an answer", "status=%d", status);
+        proto_text_release(text);
+    } else {
+        response = MHD_create_response_from_buffer(text->length, text->data, MHD_RESPMEM_MUST_FREE);
+        if (!response) {
+            proto_text_release(text);
+        }
+    }
+    queue(x, status, type, response);
+}
+
+void srv_reply_problem(struct srv_exchange *x, const struct proto_problem *problem) {
+    struct proto_text text = {0};
+    proto_problem_write(problem, &text);
+    proto_text_add(&text, "\n", 1);
+    srv_reply(x, proto_problem_status(problem->kind), "application/problem+json", &text);
+}
+
+static ssize_t on_read(void *cls, uint64_t position, char *buffer, size_t size) {
+    struct srv_exchange *x = cls;
+    (void)position;
+    ssize_t got = x->gone ? SRV_STREAM_BROKEN : x->read(x, buffer, size);
+    if (got == SRV_STREAM_END) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (got < 0) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (got == 0) {
+        srv_exchange_suspend(x);
+    }
+    return got;
+}
+
+void srv_reply_stream(struct srv_exchange *x, const char *type) {
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_read, x, NULL);
+    if (response) {
+        MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    }
+    queue(x, 200, type, response);
+}
+
+void srv_refuse_now(struct srv_exchange *x, const struct proto_problem *problem) {
+    struct proto_text body = {0}, text = {0};
+    int status = proto_problem_status(problem->kind);
+    proto_problem_write(problem, &body);
+    proto_text_addf(&text,
+                    "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                    "Connection: close\r\n\r\n",
+                    status, MHD_get_reason_phrase_for((unsigned int)status), body.length);
+    proto_text_add(&text, body.data, body.length);
+    if (!body.failed && !text.failed &&
+        send(srv_exchange_socket(x), text.data, text.length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        srv_log(SRV_DEBUG, "a refusal was not heard", "status=%d", status);
+    }
+    x->linger = true;
+    proto_text_release(&body);
+    proto_text_release(&text);
+}
