@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # chroot.sh [REPOSITORY] - proves the newcomer's path on a machine that has nothing but make and git:
-# a fresh Debian bookworm (debootstrap), a clone of REPOSITORY's HEAD (default: this one), `make run` and
-# the curl line it prints, Ctrl-C, `make test`. The clone gets ../shared, read-only, if this checkout has one.
+# a fresh Debian (debootstrap), a clone of REPOSITORY's HEAD (default: this one), `make run` and the curl line
+# it prints, Ctrl-C, `make test`. The clone gets ../shared, read-only, if this checkout has one.
 #
 # Needs root, debootstrap and a Debian mirror; takes apt's mirror and proxy settings from this machine.
+# SUITE=bookworm (the default: Debian 12, oneDNN 2.6) or trixie (Debian 13, oneDNN 3.7) chooses the Debian,
 # PORT=N moves the server off 8080, KEEP=1 keeps the chroot. Exit status 0 only if all of it worked.
 set -euo pipefail
 
 repository=$(realpath "${1:-$(dirname "$0")/..}")
+suite=${SUITE:-bookworm}
 port=${PORT:-8080}
 shared=$repository/../shared
 
@@ -49,14 +51,15 @@ inside() {
         chroot "$root" sh -c "cd $dir && $*"
 }
 
-say "debootstrap"
+say "debootstrap $suite"
 mirror=$(grep -hoE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null |
     head -n 1 | tr -d ' ') || true
-debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
+debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
     { tail -n 20 "$root.log"; exit 1; }
 rm -f "$root.log"
 if [ -f /etc/apt/sources.list.d/debian.sources ]; then
-    cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
+    here=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    sed "s/$here/$suite/g" /etc/apt/sources.list.d/debian.sources >"$root/etc/apt/sources.list.d/debian.sources"
     : >"$root/etc/apt/sources.list"
 fi
 apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
@@ -109,4 +112,4 @@ fi
 say "make test"
 inside /root/trm-server 'exec make test' </dev/null 2>&1 | without_noise
 
-say "done: make run, the curl and make test work on a fresh machine"
+say "done: make run, the curl and make test work on a fresh $suite"
