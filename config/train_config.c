@@ -41,7 +41,8 @@ static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
 static const char *const generator_names[] = {"sudoku", NULL};
 static const char *const loss_names[] = {"stablemax", "softmax", NULL};     /* enum train_loss_kind */
 static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL}; /* enum train_optim_kind */
-static const char *const compute_names[] = {"f32", "bf16", "auto", NULL};   /* enum conf_compute */
+/* enum trm_dtype, as far as training knows it. */
+static const char *const compute_names[] = {"auto", "f32", "bf16", NULL};
 
 static const struct field file_fields[] = {
     {.key = "path", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, path)},
@@ -191,7 +192,7 @@ static const struct conf_train train_defaults = {
     .schedule = {.min_ratio = 1},
     .ema = {.rate = 0.999},
     .log_every = 100,
-    .compute = CONF_COMPUTE_F32,
+    .compute = TRM_DTYPE_F32,
 };
 
 /* ---- reading ---- */

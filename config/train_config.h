@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "engine/engine.h"
 #include "engine/model/config.h"
 #include "engine/train/loss.h"
 #include "engine/train/optim.h"
@@ -28,8 +29,6 @@ struct conf_source {
     int seed;                            /* of generate: 0 by default */
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */
 };
-
-enum conf_compute { CONF_COMPUTE_F32, CONF_COMPUTE_BF16, CONF_COMPUTE_AUTO };
 
 struct conf_train {
     char *name;   /* "run": for people and provenance */
@@ -74,8 +73,8 @@ struct conf_train {
         int max_steps;             /* 0: the model's halt_max_steps */
     } eval;
 
-    enum conf_compute compute; /* operands of matrix products: "f32" | "bf16" | "auto": bf16 where the CPU
-                                  multiplies it faster than f32 */
+    /* Operands of matrix products: "f32" (default) | "bf16" | "auto": bf16 where the CPU multiplies it faster. */
+    enum trm_dtype compute;
 };
 
 /* Reads the file at `path`, then applies `overrides` [override_count] in order, each "key=value": dots reach nested

@@ -104,16 +104,11 @@ static double median(double *values) {
     return values[ROUNDS / 2];
 }
 
-/* What the model computes in. */
-static enum trm_dtype dtype_of(const struct trm_model_info *info) {
-    return strcmp(info->dtype, "bf16") == 0 ? TRM_DTYPE_BF16 : TRM_DTYPE_F32;
-}
-
 /* Peak, one puzzle alone and a full batch, by turns on the calling thread. */
 static trm_status measure_one_core(trm_model *model, int puzzles, double seconds, struct measurement *measured,
                                    trm_error *err) {
     const double window = seconds / (3 * ROUNDS);
-    const enum trm_dtype dtype = dtype_of(trm_model_info(model));
+    const enum trm_dtype dtype = trm_model_info(model)->dtype;
     double peak[ROUNDS], alone[ROUNDS], together[ROUNDS];
     trm_batch *single = NULL, *batch = NULL;
     trm_status status = start_batch(model, 1, 1, &single, err);
@@ -219,12 +214,13 @@ static trm_status print_json(const struct settings *settings, const struct trm_m
     const double gflops = gflop / (1e-3 * measured->batch_ms), alone_gflops = gflop / (1e-3 * measured->alone_ms);
     json_t *root = json_pack(
         "{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "model", settings->model,
-        "backend", settings->precision.backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "dtype", info->dtype,
-        "batch", settings->batch, "threads", settings->threads, "step_ms", measured->batch_ms, "gflops", gflops,
-        "peak_gflops", measured->peak_gflops, "fraction_of_peak", gflops / measured->peak_gflops, "peak_instructions",
-        trm_peak_instructions(dtype_of(info)), "alone_step_ms", measured->alone_ms, "alone_gflops", alone_gflops,
-        "alone_fraction_of_peak", alone_gflops / measured->peak_gflops, "steps_per_second_one_thread",
-        1e3 / measured->batch_ms, "steps_per_second", measured->steps_per_second);
+        "backend", settings->precision.backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "dtype",
+        trm_dtype_name(info->dtype), "batch", settings->batch, "threads", settings->threads, "step_ms",
+        measured->batch_ms, "gflops", gflops, "peak_gflops", measured->peak_gflops, "fraction_of_peak",
+        gflops / measured->peak_gflops, "peak_instructions", trm_peak_instructions(info->dtype), "alone_step_ms",
+        measured->alone_ms, "alone_gflops", alone_gflops, "alone_fraction_of_peak",
+        alone_gflops / measured->peak_gflops, "steps_per_second_one_thread", 1e3 / measured->batch_ms,
+        "steps_per_second", measured->steps_per_second);
     trm_status status = TRM_OK;
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0)
         status = trm_fail(err, TRM_FORMAT, "cannot print JSON: memory is short, or the model's name is not UTF-8");
@@ -245,8 +241,8 @@ static void print_table(const struct settings *settings, const struct trm_model_
     char name[32];
     snprintf(name, sizeof name, "batch of %d", settings->batch);
     printf("%s: %s, %zu parameters, %.3f GFLOP a step\n", settings->model, info->arch, info->parameters, gflop);
-    printf("%s peak of one core (%s): %.1f GFLOP/s\n\n", info->dtype, trm_peak_instructions(dtype_of(info)),
-           measured->peak_gflops);
+    printf("%s peak of one core (%s): %.1f GFLOP/s\n\n", trm_dtype_name(info->dtype),
+           trm_peak_instructions(info->dtype), measured->peak_gflops);
     printf("%-12s %10s %10s %11s %12s\n", "one core", "ms a step", "GFLOP/s", "of peak", "steps/s");
     print_line("alone", measured->alone_ms, gflop, measured->peak_gflops);
     print_line(name, measured->batch_ms, gflop, measured->peak_gflops);

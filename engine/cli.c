@@ -30,10 +30,12 @@ bool trm_parse_backend(const char *text, enum trm_backend *backend) {
 }
 
 bool trm_parse_dtype(const char *text, enum trm_dtype *dtype) {
-    static const char *const words[] = {[TRM_DTYPE_AUTO] = "auto", [TRM_DTYPE_F32] = "f32", [TRM_DTYPE_BF16] = "bf16"};
-    const int found = find_word(text, words, 3);
-    *dtype = found < 0 ? TRM_DTYPE_AUTO : (enum trm_dtype)found;
-    return found >= 0;
+    const char *name;
+    for (*dtype = TRM_DTYPE_AUTO; (name = trm_dtype_name(*dtype)); (*dtype)++)
+        if (strcmp(text, name) == 0)
+            return true;
+    *dtype = TRM_DTYPE_AUTO;
+    return false;
 }
 
 int trm_core_count(void) {

@@ -9,7 +9,7 @@
 /* A whole decimal number in low .. high, and nothing else. */
 bool trm_parse_number(const char *text, long low, long high, long *value);
 
-/* "onednn", "reference"; "auto", "f32", "bf16". False for anything else. */
+/* "onednn", "reference"; the names of trm_dtype_name(). False for anything else. */
 bool trm_parse_backend(const char *text, enum trm_backend *backend);
 bool trm_parse_dtype(const char *text, enum trm_dtype *dtype);
 

@@ -40,6 +40,9 @@ enum trm_dtype {
     TRM_DTYPE_BF16
 };
 
+/* "auto", "f32", "bf16"; NULL beyond the last. */
+const char *trm_dtype_name(enum trm_dtype dtype);
+
 /* Zero-initialised members mean the default. */
 struct trm_model_options {
     enum trm_backend backend;
@@ -50,7 +53,7 @@ enum trm_puzzle { TRM_PUZZLE_OTHER, TRM_PUZZLE_SUDOKU, TRM_PUZZLE_MAZE, TRM_PUZZ
 
 struct trm_model_info {
     const char *arch;        /* "trm", "hrm" ... */
-    const char *dtype;       /* "f32" or "bf16": what AUTO came to */
+    enum trm_dtype dtype;    /* what AUTO came to */
     enum trm_puzzle puzzle;  /* from the checkpoint's metadata */
     const char *puzzle_name; /* "sudoku", "maze", "arc" or "" */
     const char *config;      /* JSON, the original's field names */

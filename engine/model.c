@@ -21,15 +21,9 @@ static enum trm_puzzle puzzle_kind(const char *name) {
     return TRM_PUZZLE_OTHER;
 }
 
-static enum op_dtype operand_type(const struct trm_model_options *options) {
-    switch (options->dtype) {
-    case TRM_DTYPE_BF16:
-        return OP_BF16;
-    case TRM_DTYPE_F32:
-        return OP_F32;
-    default:
-        return options->backend == TRM_BACKEND_ONEDNN && op_has_fast_bf16() ? OP_BF16 : OP_F32;
-    }
+const char *trm_dtype_name(enum trm_dtype dtype) {
+    static const char *const names[] = {[TRM_DTYPE_AUTO] = "auto", [TRM_DTYPE_F32] = "f32", [TRM_DTYPE_BF16] = "bf16"};
+    return (size_t)dtype < sizeof names / sizeof *names ? names[dtype] : NULL;
 }
 
 static size_t count_parameters(const struct model_layout *layout) {
@@ -44,9 +38,9 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
                                  const float *params, const float *buffers, const float *puzzle_emb,
                                  const char *puzzle_name, const struct trm_model_options *options, trm_model **out,
                                  trm_error *err) {
-    const enum op_dtype dtype = operand_type(options);
+    const enum trm_dtype dtype = op_settle_dtype(options->backend, options->dtype);
     const struct model_weights_options packing = {
-        .backend = options->backend, .dtype = dtype, .chunk = INFERENCE_CHUNK};
+        .backend = options->backend, .dtype = op_operand_type(dtype), .chunk = INFERENCE_CHUNK};
     trm_model *model = calloc(1, sizeof *model);
     if (!model)
         return trm_fail_memory(err, sizeof *model);
@@ -62,7 +56,7 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
         return status;
     }
     model->info = (struct trm_model_info){.arch = model_arch_name(config->arch),
-                                          .dtype = dtype == OP_BF16 ? "bf16" : "f32",
+                                          .dtype = dtype,
                                           .puzzle = puzzle_kind(puzzle_name),
                                           .puzzle_name = model->puzzle_name,
                                           .config = model->config_text,

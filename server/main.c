@@ -28,7 +28,8 @@ static trm_status serve(const struct srv_options *options, trm_error *err) {
     for (int i = 0; i < models.count; i++) {
         const struct trm_model_info *info = trm_model_info(models.items[i].engine);
         srv_log(SRV_INFO, "model", "name=\"%s\" arch=%s puzzle=\"%s\" cells=%d parameters=%zu dtype=%s",
-                models.items[i].name, info->arch, info->puzzle_name, info->seq_len, info->parameters, info->dtype);
+                models.items[i].name, info->arch, info->puzzle_name, info->seq_len, info->parameters,
+                trm_dtype_name(info->dtype));
     }
     status = srv_server_run(options, &models, err);
     srv_models_close(&models);

@@ -99,7 +99,7 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
         proto_text_add_literal(text, ",\"arch\":");
         proto_text_add_string(text, info->arch);
         proto_text_add_literal(text, ",\"dtype\":");
-        proto_text_add_string(text, info->dtype);
+        proto_text_add_string(text, trm_dtype_name(info->dtype));
         proto_text_add_literal(text, ",\"puzzle\":");
         proto_text_add_string(text, info->puzzle_name);
         proto_text_addf(text, ",\"rows\":%d,\"columns\":%d,\"vocab_size\":%d,\"max_steps\":%d,\"hidden_size\":%d",

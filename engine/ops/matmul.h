@@ -54,8 +54,11 @@ trm_status op_matmul_run(op_matmul *matmul, const void *a, const void *b, float 
 size_t op_matmul_packed_size(const op_matmul *matmul);
 trm_status op_matmul_pack(op_matmul *matmul, const float *b, void *packed, trm_error *err);
 
-/* True if this CPU has bf16 dot products, which run at twice the rate of f32. */
-bool op_has_fast_bf16(void);
+/* What AUTO comes to on this CPU; any other type is itself. */
+enum trm_dtype op_settle_dtype(enum trm_backend backend, enum trm_dtype dtype);
+
+/* The operands that a settled type stands for. */
+enum op_dtype op_operand_type(enum trm_dtype dtype);
 
 /* "oneDNN 2.6.3", for the log. */
 const char *op_library_version(char *text, size_t size);

@@ -81,16 +81,11 @@ static void next_example(void *arg, struct train_row *row) {
 
 /* ---- starting ---- */
 
-static enum op_dtype operand_type(enum conf_compute compute) {
-    if (compute == CONF_COMPUTE_AUTO)
-        return op_has_fast_bf16() ? OP_BF16 : OP_F32;
-    return compute == CONF_COMPUTE_BF16 ? OP_BF16 : OP_F32;
-}
-
 static trm_status create_core(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     const struct train_core_options options = {.backend = TRM_BACKEND_ONEDNN,
-                                               .dtype = operand_type(conf->compute),
+                                               .dtype =
+                                                   op_operand_type(op_settle_dtype(TRM_BACKEND_ONEDNN, conf->compute)),
                                                .batch_size = conf->batch_size,
                                                .pool_size = conf->pool_size,
                                                .shards = conf->shards,

@@ -68,7 +68,7 @@ static void absent_keys_have_their_defaults(void **state) {
     assert_true(conf.ema.rate == 0.999 && !conf.ema.ramp);
     assert_null(conf.eval.source.path);
     assert_null(conf.eval.source.generate);
-    assert_int_equal(conf.compute, CONF_COMPUTE_F32);
+    assert_int_equal(conf.compute, TRM_DTYPE_F32);
     conf_train_destroy(&conf);
 }
 
@@ -98,7 +98,7 @@ static void overrides_reach_nested_members_in_order(void **state) {
     assert_int_equal(conf.eval.source.limit, 3);
     assert_true(conf.ema.ramp);
     assert_int_equal(conf.loss, TRAIN_LOSS_SOFTMAX);
-    assert_int_equal(conf.compute, CONF_COMPUTE_BF16);
+    assert_int_equal(conf.compute, TRM_DTYPE_BF16);
     assert_false(conf.augment);
     conf_train_destroy(&conf);
 }
