@@ -8,6 +8,7 @@
 #include "engine/data/sudoku.h"
 #include "engine/model/runner.h"
 #include "engine/model_internal.h"
+#include "engine/noise.h"
 
 struct slot {
     bool busy;
@@ -106,6 +107,8 @@ static trm_status check_puzzle(const trm_batch *batch, const int32_t *tokens, in
         return trm_fail(err, TRM_INVALID, "puzzle identifier %d is outside 0..%d", id, c->num_puzzle_identifiers - 1);
     if (options->max_steps < 0 || options->min_steps < 0)
         return trm_fail(err, TRM_INVALID, "step limits cannot be negative");
+    if (!isfinite(options->noise) || options->noise < 0)
+        return trm_fail(err, TRM_INVALID, "noise must be a finite deviation from 0");
     return TRM_OK;
 }
 
@@ -211,6 +214,11 @@ static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
 static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {
     const struct model_config *c = config_of(batch);
     const size_t seq_len = (size_t)c->seq_len;
+    const size_t state_size = model_state_size(c, batch->model->weights->layout);
+    for (int i = 0; i < count; i++)
+        if (members[i]->options.noise > 0)
+            trm_noise_add(members[i]->options.noise, members[i]->options.seed, members[i]->report.step, state_size,
+                          members[i]->state);
     for (int i = 0; i < batch->model->weights->chunk; i++) {
         /* Places of a chunk that nobody needs repeat its first puzzle: shapes stay fixed. */
         const struct slot *slot = members[i < count ? i : 0];

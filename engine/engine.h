@@ -80,6 +80,8 @@ struct trm_solve_options {
     bool no_halt;         /* run all max_steps, as published evaluations do */
     float halt_threshold; /* halts when q_halt > threshold (q_halt - q_continue for models trained that way) */
     bool verify;          /* with a verifier for this puzzle: halt exactly when the answer passes it */
+    float noise;          /* standard deviation of normal noise added to every latent before each step */
+    uint64_t seed;        /* the noise depends on it and on the step's number alone */
 };
 
 enum trm_halt {

@@ -36,6 +36,19 @@ bool proto_problem_set(struct proto_problem *problem, enum proto_problem_kind ki
     return false;
 }
 
+void proto_pointer(char *pointer, size_t size, const char *base, const char *name) {
+    size_t length = (size_t)snprintf(pointer, size, "%s/", base);
+    for (; *name && length + 3 <= size; name++) {
+        if (*name == '~' || *name == '/') {
+            pointer[length++] = '~';
+            pointer[length++] = *name == '~' ? '0' : '1';
+        } else {
+            pointer[length++] = *name;
+        }
+    }
+    pointer[length] = '\0';
+}
+
 int proto_problem_status(enum proto_problem_kind kind) {
     return kinds[kind].status;
 }

@@ -4,6 +4,8 @@
 #ifndef TRM_PROTO_PROBLEM_H
 #define TRM_PROTO_PROBLEM_H
 
+#include <stddef.h>
+
 #include "proto/text.h"
 
 enum proto_problem_kind {
@@ -30,6 +32,10 @@ struct proto_problem {
 /* Fills in a problem. `pointer` may be "". Always returns false, for `return proto_problem_set(...)`. */
 bool proto_problem_set(struct proto_problem *problem, enum proto_problem_kind kind, const char *pointer,
                        const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Writes the JSON pointer of member `name` of what `base` points to: ~ and / inside a name become ~0
+ * and ~1. Cut if it is too long for `size` bytes. */
+void proto_pointer(char *pointer, size_t size, const char *base, const char *name);
 
 /* The HTTP status of a kind. */
 int proto_problem_status(enum proto_problem_kind kind);

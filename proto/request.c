@@ -5,95 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEADLINE_MS = 24 * 60 * 60 * 1000 };
-
-/* `base`/`name` as a JSON pointer: ~ and / inside a name are written ~0 and ~1. Cut if too long. */
-static void pointer_to(char *pointer, size_t size, const char *base, const char *name) {
-    size_t length = (size_t)snprintf(pointer, size, "%s/", base);
-    for (; *name && length + 3 <= size; name++) {
-        if (*name == '~' || *name == '/') {
-            pointer[length++] = '~';
-            pointer[length++] = *name == '~' ? '0' : '1';
-        } else {
-            pointer[length++] = *name;
-        }
-    }
-    pointer[length] = '\0';
-}
-
-static bool unknown_member(const char *base, const char *name, const char *known, struct proto_problem *problem) {
+static bool unknown_member(const char *name, struct proto_problem *problem) {
     char pointer[sizeof problem->pointer];
-    pointer_to(pointer, sizeof pointer, base, name);
-    return proto_problem_set(problem, PROTO_INVALID, pointer, "this member is not known; known are %s", known);
-}
-
-static bool read_int(const json_t *value, const char *pointer, int low, int high, int *result,
-                     struct proto_problem *problem) {
-    if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "must be an integer from %d to %d", low, high);
-    }
-    *result = (int)json_integer_value(value);
-    return true;
-}
-
-static bool read_bool(const json_t *value, const char *pointer, bool *result, struct proto_problem *problem) {
-    if (!json_is_boolean(value)) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "must be true or false");
-    }
-    *result = json_is_true(value);
-    return true;
-}
-
-static bool read_float(const json_t *value, const char *pointer, float *result, struct proto_problem *problem) {
-    double number = json_number_value(value);
-    if (!json_is_number(value) || number < -1e30 || number > 1e30) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "must be a number from -1e30 to 1e30");
-    }
-    *result = (float)number;
-    return true;
-}
-
-static bool read_options(json_t *object, const struct proto_limits *limits, struct proto_options *options,
-                         struct proto_problem *problem) {
-    const char *name;
-    json_t *value;
-    if (!json_is_object(object)) {
-        return proto_problem_set(problem, PROTO_INVALID, "/options", "must be an object");
-    }
-    json_object_foreach(object, name, value) {
-        bool good;
-        if (strcmp(name, "max_steps") == 0) {
-            good = read_int(value, "/options/max_steps", 1, limits->max_steps, &options->max_steps, problem);
-        } else if (strcmp(name, "min_steps") == 0) {
-            good = read_int(value, "/options/min_steps", 0, limits->max_steps, &options->min_steps, problem);
-        } else if (strcmp(name, "halt_threshold") == 0) {
-            good = read_float(value, "/options/halt_threshold", &options->halt_threshold, problem);
-        } else if (strcmp(name, "no_halt") == 0) {
-            good = read_bool(value, "/options/no_halt", &options->no_halt, problem);
-        } else if (strcmp(name, "deadline_ms") == 0) {
-            good = read_int(value, "/options/deadline_ms", 1, MAX_DEADLINE_MS, &options->deadline_ms, problem);
-        } else if (strcmp(name, "verify") == 0) {
-            options->has_verify = true;
-            good = read_bool(value, "/options/verify", &options->verify, problem);
-        } else {
-            good = unknown_member("/options", name,
-                                  "max_steps, min_steps, halt_threshold, no_halt, deadline_ms, verify", problem);
-        }
-        if (!good) {
-            return false;
-        }
-    }
-    if (options->max_steps && options->min_steps > options->max_steps) {
-        return proto_problem_set(problem, PROTO_INVALID, "/options/min_steps", "is above max_steps, %d",
-                                 options->max_steps);
-    }
-    return true;
+    proto_pointer(pointer, sizeof pointer, "", name);
+    return proto_problem_set(problem, PROTO_INVALID, pointer,
+                             "this member is not known; known are model, grid, grids, options");
 }
 
 static bool read_members(struct proto_request *request, const struct proto_limits *limits,
                          struct proto_problem *problem) {
     const char *name;
-    json_t *value;
+    json_t *value, *options = NULL;
     if (!json_is_object(request->root)) {
         return proto_problem_set(problem, PROTO_INVALID, "", "the body must be a JSON object with a grid");
     }
@@ -110,12 +32,13 @@ static bool read_members(struct proto_request *request, const struct proto_limit
             request->grid = value;
             request->many = strcmp(name, "grids") == 0;
         } else if (strcmp(name, "options") == 0) {
-            if (!read_options(value, limits, &request->options, problem)) {
-                return false;
-            }
+            options = value;
         } else {
-            return unknown_member("", name, "model, grid, grids, options", problem);
+            return unknown_member(name, problem);
         }
+    }
+    if (!proto_options_read(options, "/options", limits, &request->options, problem)) {
+        return false;
     }
     if (!request->grid) {
         return proto_problem_set(problem, PROTO_INVALID, "/grid", "the request has no grid");

@@ -1,7 +1,7 @@
 /* request.h - the body of POST /solve, checked member by member.
  *
  *     {"model": "sudoku", "grid": ... | "grids": [...],
- *      "options": {"max_steps","min_steps","halt_threshold","no_halt","deadline_ms","verify"}}
+ *      "options": {"max_steps", ...}}      options.h
  *
  * Reading has two halves because the shape of a grid depends on the model: proto_request_read()
  * checks everything else, the caller finds the model, proto_request_tokens() reads the grids.
@@ -16,22 +16,8 @@
 #include <stdint.h>
 
 #include "proto/grid.h"
+#include "proto/options.h"
 #include "proto/problem.h"
-
-/* What a server allows one request to ask for. */
-struct proto_limits {
-    int max_steps; /* supervision steps of one puzzle */
-    int max_grids; /* puzzles */
-};
-
-/* Options as given; 0 and false where absent. */
-struct proto_options {
-    int max_steps, min_steps;
-    float halt_threshold;
-    bool no_halt;
-    int deadline_ms; /* from the arrival of the body */
-    bool verify, has_verify;
-};
 
 struct proto_request {
     json_t *root;       /* owned; everything below borrows from it */

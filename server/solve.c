@@ -220,7 +220,8 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
 /* Checks a body and queues its puzzles: NULL with *problem filled in if that cannot be. */
 static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct proto_problem *problem) {
     struct srv_server *server = x->server;
-    struct proto_limits limits = {.max_steps = server->options->step_limit, .max_grids = server->options->max_queue};
+    struct proto_limits limits = {
+        .max_steps = server->options->step_limit, .max_grids = server->options->max_queue, .max_rollouts = 1};
     struct proto_request request;
     struct srv_solve *solve = NULL;
     if (server->draining) {

@@ -4,8 +4,8 @@
 
 #include <math.h>
 
-static uint64_t splitmix64(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+uint64_t data_rng_splitmix(uint64_t *counter) {
+    uint64_t z = *counter += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
@@ -17,7 +17,7 @@ static uint64_t rotate_left(uint64_t x, int k) {
 
 void data_rng_seed(struct data_rng *rng, uint64_t seed) {
     for (int i = 0; i < 4; i++)
-        rng->s[i] = splitmix64(&seed);
+        rng->s[i] = data_rng_splitmix(&seed);
 }
 
 uint64_t data_rng_next(struct data_rng *rng) {

@@ -9,6 +9,9 @@ struct data_rng {
     uint64_t s[4];
 };
 
+/* The generator that seeds the other: advances *counter by a constant and scrambles it (splitmix64). */
+uint64_t data_rng_splitmix(uint64_t *counter);
+
 void data_rng_seed(struct data_rng *rng, uint64_t seed);
 uint64_t data_rng_next(struct data_rng *rng);
 int data_rng_below(struct data_rng *rng, int limit); /* uniform in 0 .. limit - 1, unbiased; limit >= 1 */

@@ -403,7 +403,8 @@ static void bad_puzzles_and_options_are_refused(void **state) {
     trm_model *model = random_model(true, TRM_BACKEND_ONEDNN);
     trm_batch *batch = batch_of(model, 1);
     const int bad_tokens[] = {-1, VOCAB, INT32_MAX, INT32_MIN}, bad_ids[] = {-1, IDENTIFIERS, INT32_MAX};
-    const struct trm_solve_options bad_options[] = {{.max_steps = -1}, {.min_steps = -1}};
+    const struct trm_solve_options bad_options[] = {
+        {.max_steps = -1}, {.min_steps = -1}, {.noise = -1}, {.noise = INFINITY}, {.noise = NAN}};
     int32_t tokens[CELLS] = {0};
     trm_error err = {""};
     int slot = -1;
@@ -552,11 +553,13 @@ static void check_crowd(trm_model *model, int place, const struct trm_solve_opti
 
 static void a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot(void **state) {
     (void)state;
-    const struct trm_solve_options options = {.no_halt = true};
+    const struct trm_solve_options calm = {.no_halt = true}, noisy = {.no_halt = true, .noise = 0.5f, .seed = 9};
     const enum trm_backend backends[] = {TRM_BACKEND_ONEDNN, TRM_BACKEND_REFERENCE};
     const int places[] = {17, 0, CROWD - 1};
     for (size_t b = 0; b < 2; b++)
-        for (int mlp_t = 0; mlp_t < 2; mlp_t++) {
+        for (int kind = 0; kind < 4; kind++) {
+            const struct trm_solve_options options = kind & 2 ? noisy : calm;
+            const bool mlp_t = kind & 1;
             struct values alone[MAX_STEPS];
             trm_model *model = random_model(mlp_t, backends[b]);
             trm_batch *batch = batch_of(model, 1);
@@ -573,6 +576,29 @@ static void a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot(voi
                 check_crowd(model, places[i], &options, alone);
             trm_model_unref(model);
         }
+}
+
+static float q_after_two_steps(trm_model *model, float noise, uint64_t seed) {
+    const struct trm_solve_options options = {.no_halt = true, .noise = noise, .seed = seed};
+    trm_batch *batch = batch_of(model, 1);
+    const struct trm_report *report = trm_batch_report(batch, admit(batch, PUZZLE, 0, &options));
+    step(batch);
+    step(batch);
+    const float q = report->q_halt;
+    trm_batch_destroy(batch);
+    return q;
+}
+
+static void noise_moves_the_latents_as_the_seed_says(void **state) {
+    (void)state;
+    trm_model *model = random_model(true, TRM_BACKEND_ONEDNN);
+    const float calm = q_after_two_steps(model, 0, 1), noisy = q_after_two_steps(model, 0.3f, 1);
+    assert_true(noisy != calm);
+    assert_true(q_after_two_steps(model, 0, 2) == calm);
+    assert_true(q_after_two_steps(model, 0.3f, 1) == noisy);
+    assert_true(q_after_two_steps(model, 0.3f, 2) != noisy);
+    assert_true(q_after_two_steps(model, 0.2f, 1) != noisy);
+    trm_model_unref(model);
 }
 
 /* ---- the goldens through the boundary ---- */
@@ -705,6 +731,7 @@ int main(void) {
         cmocka_unit_test(slots_halt_when_the_rules_say_so),
         cmocka_unit_test(a_wrong_answer_is_never_verified),
         cmocka_unit_test(a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot),
+        cmocka_unit_test(noise_moves_the_latents_as_the_seed_says),
         cmocka_unit_test(the_goldens_come_out_of_the_boundary),
         cmocka_unit_test(every_failed_allocation_is_an_error_and_leaks_nothing),
     };

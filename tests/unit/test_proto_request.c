@@ -12,7 +12,7 @@
 
 #include "proto/request.h"
 
-static const struct proto_limits limits = {.max_steps = 100, .max_grids = 3};
+static const struct proto_limits limits = {.max_steps = 100, .max_grids = 3, .max_rollouts = 8};
 
 static const struct proto_form nine = {.side = 9, .sudoku_size = 9, .vocab_size = 11};
 static const struct proto_form six = {.side = 6, .sudoku_size = 6, .vocab_size = 8};
@@ -39,9 +39,11 @@ static void test_all_members_are_read(void **state) {
     struct proto_request request;
     struct proto_problem problem;
     (void)state;
-    assert_true(read_text("{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
-                          "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false}}",
-                          &request, &problem));
+    assert_true(read_text(
+        "{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
+        "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false,\"rollouts\":8,\"noise\":0.25,"
+        "\"seed\":9007199254740991,\"augment\":1,\"priority\":-3}}",
+        &request, &problem));
     assert_string_equal(request.model, "m");
     assert_true(request.many);
     assert_int_equal(request.count, 2);
@@ -52,6 +54,11 @@ static void test_all_members_are_read(void **state) {
     assert_int_equal(request.options.deadline_ms, 9);
     assert_true(request.options.has_verify);
     assert_false(request.options.verify);
+    assert_int_equal(request.options.rollouts, 8);
+    assert_true(request.options.noise == 0.25f);
+    assert_true(request.options.seed == 9007199254740991);
+    assert_int_equal(request.options.augment, 1);
+    assert_int_equal(request.options.priority, -3);
     assert_int_equal(proto_request_cells(&request), 4);
     proto_request_release(&request);
 }
@@ -64,9 +71,61 @@ static void test_a_grid_is_enough(void **state) {
     assert_null(request.model);
     assert_false(request.many);
     assert_false(request.options.has_verify);
+    assert_int_equal(request.options.max_steps, 0);
+    assert_int_equal(request.options.rollouts, 1);
+    assert_int_equal(request.options.augment, 1);
+    assert_true(request.options.noise == 0.0f && request.options.seed == 0);
     assert_int_equal(request.count, 1);
     assert_int_equal(proto_request_cells(&request), 4);
     proto_request_release(&request);
+}
+
+/* The sentence must tell the range, the pointer the option. */
+static void test_an_option_out_of_its_range_is_told_it(void **state) {
+    static const struct {
+        const char *name, *value, *detail;
+    } bad[] = {
+        {"max_steps", "0", "must be an integer from 1 to 100"},
+        {"max_steps", "101", "must be an integer from 1 to 100"},
+        {"max_steps", "1.0", "must be an integer from 1 to 100"},
+        {"min_steps", "-1", "must be an integer from 0 to 100"},
+        {"halt_threshold", "1e31", "must be a number from -1e+30 to 1e+30"},
+        {"no_halt", "1", "must be true or false"},
+        {"verify", "null", "must be true or false"},
+        {"deadline_ms", "0", "must be an integer from 1 to 86400000"},
+        {"rollouts", "0", "must be an integer from 1 to 8"},
+        {"rollouts", "9", "must be an integer from 1 to 8"},
+        {"noise", "-0.1", "must be a number from 0 to 100"},
+        {"noise", "\"0\"", "must be a number from 0 to 100"},
+        {"seed", "-1", "must be an integer from 0 to 9007199254740991"},
+        {"seed", "9007199254740992", "must be an integer from 0 to 9007199254740991"},
+        {"seed", "9223372036854775807", "must be an integer from 0 to 9007199254740991"},
+        {"augment", "2", "must be an integer from 1 to 1"},
+        {"priority", "11", "must be an integer from -10 to 10"},
+        {"priority", "[]", "must be an integer from -10 to 10"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct proto_request request;
+        struct proto_problem problem;
+        char body[128], pointer[64];
+        snprintf(body, sizeof body, "{\"grid\":\"....\",\"options\":{\"%s\":%s}}", bad[i].name, bad[i].value);
+        snprintf(pointer, sizeof pointer, "/options/%s", bad[i].name);
+        assert_false(read_text(body, &request, &problem));
+        assert_string_equal(problem.pointer, pointer);
+        assert_string_equal(problem.detail, bad[i].detail);
+    }
+}
+
+static void test_an_unknown_option_is_told_all_that_are_known(void **state) {
+    struct proto_request request;
+    struct proto_problem problem;
+    (void)state;
+    assert_false(read_text("{\"grid\":\"....\",\"options\":{\"steps\":1}}", &request, &problem));
+    assert_string_equal(problem.pointer, "/options/steps");
+    assert_string_equal(problem.detail,
+                        "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
+                        "deadline_ms, rollouts, noise, seed, augment, priority");
 }
 
 static void test_tokens_are_those_of_training(void **state) {
@@ -161,6 +220,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_members_are_read),
         cmocka_unit_test(test_a_grid_is_enough),
+        cmocka_unit_test(test_an_option_out_of_its_range_is_told_it),
+        cmocka_unit_test(test_an_unknown_option_is_told_all_that_are_known),
         cmocka_unit_test(test_tokens_are_those_of_training),
         cmocka_unit_test(test_smaller_sudokus_have_fewer_digits),
         cmocka_unit_test(test_equal_clues_point_to_the_second),
