@@ -43,7 +43,7 @@ static trm_status mlp_forward(struct net_machine *m, const struct model_layer_we
     if (status != TRM_OK)
         return status;
     m->kernels->swiglu(r->gate_up, r->gate_up + s.inter, s.rows, (size_t)s.inter, 2 * (size_t)s.inter,
-                       m->weights->dtype, m->work.act);
+                       m->weights->dtype, m->work.act, (size_t)s.inter);
     status = op_matmul_run(m->products->down, m->work.act, w->down, m->work.residual, err);
     if (status == TRM_OK)
         m->kernels->rms_rows(r->y, m->work.residual, s.rows, s.hidden, (float)m->weights->config->rms_norm_eps, out,
@@ -81,7 +81,7 @@ static trm_status mixing_forward(struct net_machine *m, const struct model_layer
         op_matmul_run(m->products->mix_gate_up, w->mix_gate_up, operand(m, r->x, r->x16), r->mixer, err);
     if (status != TRM_OK)
         return status;
-    m->kernels->swiglu(r->mixer, r->mixer + s.mix, s.chunk, s.mix, 2 * s.mix, m->weights->dtype, m->work.act);
+    m->kernels->swiglu(r->mixer, r->mixer + s.mix, s.chunk, s.mix, 2 * s.mix, m->weights->dtype, m->work.act, s.mix);
     status = op_matmul_run(m->products->mix_down, w->mix_down, m->work.act, m->work.residual, err);
     if (status != TRM_OK)
         return status;

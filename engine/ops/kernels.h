@@ -40,9 +40,9 @@ struct op_kernels {
                               op_bf16 *ds16);
 
     /* act = silu(gate) * up, an operand. For each of `rows` rows: gate and up are n long, rows of
-     * gate and up lie `stride` apart, rows of act n apart. */
-    void (*swiglu)(const float *gate, const float *up, int rows, size_t n, size_t stride, enum op_dtype type,
-                   void *act);
+     * gate and up lie `stride` apart, rows of act `act_stride` apart. */
+    void (*swiglu)(const float *gate, const float *up, int rows, size_t n, size_t stride, enum op_dtype type, void *act,
+                   size_t act_stride);
 
     /* Operands dgate, dup (rows `stride` apart) and act (rows n apart) from dact (rows n apart). */
     void (*swiglu_backward)(const float *gate, const float *up, const float *dact, int rows, size_t n, size_t stride,
@@ -54,6 +54,15 @@ struct op_kernels {
     /* ds = scale * p * (dp - sum(dp * p)); p and ds are operands; ds may be dp when f32. */
     void (*softmax_backward)(const void *p, const float *dp, int rows, int n, float scale, enum op_dtype type,
                              void *ds);
+
+    /* The same in two parts, so that the division waits for the product that follows:
+     * p = exp(scale * (scores - largest of the row)), inverse[r] = 1 / sum of the row. p may be scores when f32. */
+    void (*exponentials)(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p,
+                         float *inverse);
+
+    /* out[r] = factor[r] * x[r], an operand; rows of x lie n apart, rows of out `stride` apart. */
+    void (*scale_rows)(const float *x, const float *factor, int rows, int n, enum op_dtype type, void *out,
+                       size_t stride);
 
     /* Rotary positions, half-split: of each of `heads` heads of [tokens, heads * dim] (rows `stride`
      * apart), x = x * cos + rotate_half(x) * sin, in place. cos and sin are [tokens, dim / 2];

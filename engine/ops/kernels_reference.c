@@ -91,12 +91,12 @@ static void rms_cols_backward(const float *y, const float *rinv, const float *dy
     rms_backward(y, rinv, dy, n, rows, 1, (size_t)n, ds, ds16);
 }
 
-static void swiglu(const float *gate, const float *up, int rows, size_t n, size_t stride, enum op_dtype type,
-                   void *act) {
+static void swiglu(const float *gate, const float *up, int rows, size_t n, size_t stride, enum op_dtype type, void *act,
+                   size_t act_stride) {
     for (int r = 0; r < rows; r++)
         for (size_t i = 0; i < n; i++) {
             float g = gate[(size_t)r * stride + i];
-            put(act, type, (size_t)r * n + i, g / (1.0f + expf(-g)) * up[(size_t)r * stride + i]);
+            put(act, type, (size_t)r * act_stride + i, g / (1.0f + expf(-g)) * up[(size_t)r * stride + i]);
         }
 }
 
@@ -124,6 +124,29 @@ static void softmax(const float *scores, int rows, int n, float scale, enum op_d
         for (int i = 0; i < n; i++)
             put(p, type, (size_t)r * (size_t)n + (size_t)i, expf(scale * (row[i] - largest)) / total);
     }
+}
+
+static void exponentials(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p,
+                         float *inverse) {
+    for (int r = 0; r < rows; r++) {
+        const float *row = scores + (size_t)r * (size_t)n;
+        float largest = row[0], total = 0.0f;
+        for (int i = 1; i < n; i++)
+            largest = fmaxf(largest, row[i]);
+        for (int i = 0; i < n; i++) {
+            float e = expf(scale * (row[i] - largest));
+            put(p, type, (size_t)r * (size_t)n + (size_t)i, e);
+            total += e;
+        }
+        inverse[r] = 1.0f / total;
+    }
+}
+
+static void scale_rows(const float *x, const float *factor, int rows, int n, enum op_dtype type, void *out,
+                       size_t stride) {
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++)
+            put(out, type, (size_t)r * stride + (size_t)i, factor[r] * x[(size_t)r * (size_t)n + (size_t)i]);
 }
 
 static void softmax_backward(const void *p, const float *dp, int rows, int n, float scale, enum op_dtype type,
@@ -165,6 +188,8 @@ const struct op_kernels op_kernels_reference = {
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .softmax = softmax,
+    .exponentials = exponentials,
+    .scale_rows = scale_rows,
     .softmax_backward = softmax_backward,
     .rope = rope,
 };

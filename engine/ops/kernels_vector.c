@@ -181,13 +181,13 @@ INLINE void swiglu_row(const float *restrict gate, const float *restrict up, siz
 }
 
 VECTOR_KERNEL static void swiglu(const float *gate, const float *up, int rows, size_t n, size_t stride,
-                                 enum op_dtype type, void *act) {
+                                 enum op_dtype type, void *act, size_t act_stride) {
     for (int r = 0; r < rows; r++) {
         const float *g = gate + (size_t)r * stride, *u = up + (size_t)r * stride;
         if (type == OP_BF16)
-            swiglu_row(g, u, n, OP_BF16, (op_bf16 *)act + (size_t)r * n);
+            swiglu_row(g, u, n, OP_BF16, (op_bf16 *)act + (size_t)r * act_stride);
         else
-            swiglu_row(g, u, n, OP_F32, (float *)act + (size_t)r * n);
+            swiglu_row(g, u, n, OP_F32, (float *)act + (size_t)r * act_stride);
     }
 }
 
@@ -260,6 +260,42 @@ VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float sc
     }
 }
 
+INLINE float exponentials_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
+    float largest = row[0], total = 0.0f;
+#pragma omp simd reduction(max : largest)
+    for (int i = 0; i < n; i++)
+        largest = row[i] > largest ? row[i] : largest;
+#pragma omp simd reduction(+ : total)
+    for (int i = 0; i < n; i++) {
+        float e = fast_exp(scale * (row[i] - largest));
+        put(p, type, (size_t)i, e);
+        total += e;
+    }
+    return 1.0f / total;
+}
+
+VECTOR_KERNEL static void exponentials(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p,
+                                       float *inverse) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            inverse[r] = exponentials_row(scores + row, n, scale, OP_BF16, (op_bf16 *)p + row);
+        else
+            inverse[r] = exponentials_row(scores + row, n, scale, OP_F32, (float *)p + row);
+    }
+}
+
+VECTOR_KERNEL static void scale_rows(const float *x, const float *factor, int rows, int n, enum op_dtype type,
+                                     void *out, size_t stride) {
+    for (int r = 0; r < rows; r++) {
+        const float *row = x + (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            scale_row(row, n, factor[r], OP_BF16, (op_bf16 *)out + (size_t)r * stride);
+        else
+            scale_row(row, n, factor[r], OP_F32, (float *)out + (size_t)r * stride);
+    }
+}
+
 INLINE void softmax_backward_row(const void *p, const float *dp, int n, float scale, enum op_dtype type, void *ds) {
     float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -308,6 +344,8 @@ const struct op_kernels op_kernels_vector = {
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .softmax = softmax,
+    .exponentials = exponentials,
+    .scale_rows = scale_rows,
     .softmax_backward = softmax_backward,
     .rope = rope,
 };

@@ -135,6 +135,24 @@ static float element(const void *matrix, enum op_dtype dtype, size_t index) {
     return dtype == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)matrix)[index]) : ((const float *)matrix)[index];
 }
 
+/* Where the caller stores element [k, j] of B. */
+static size_t b_index(const struct op_matmul_shape *s, int k, int j) {
+    return s->b_transposed ? (size_t)j * (size_t)s->ldb + (size_t)k : (size_t)k * (size_t)s->ldb + (size_t)j;
+}
+
+/* The reference's packed form: dense [k, n]. */
+static void pack_reference(const struct op_matmul_shape *s, const float *b, void *packed) {
+    for (int k = 0; k < s->k; k++)
+        for (int j = 0; j < s->n; j++) {
+            const float value = b[b_index(s, k, j)];
+            const size_t to = (size_t)k * (size_t)s->n + (size_t)j;
+            if (s->dtype == OP_BF16)
+                ((op_bf16 *)packed)[to] = op_bf16_round(value);
+            else
+                ((float *)packed)[to] = value;
+        }
+}
+
 static void run_reference(const struct op_matmul_shape *s, const void *a, const void *b, float *c) {
     for (int batch = 0; batch < s->batch; batch++) {
         size_t a0 = s->a_shared ? 0 : (size_t)batch * s->a_step;
@@ -147,8 +165,7 @@ static void run_reference(const struct op_matmul_shape *s, const void *a, const 
                 for (int k = 0; k < s->k; k++) {
                     size_t ai = s->a_transposed ? (size_t)k * (size_t)s->lda + (size_t)i
                                                 : (size_t)i * (size_t)s->lda + (size_t)k;
-                    size_t bi = s->b_transposed ? (size_t)j * (size_t)s->ldb + (size_t)k
-                                                : (size_t)k * (size_t)s->ldb + (size_t)j;
+                    size_t bi = s->b_packed ? (size_t)k * (size_t)s->n + (size_t)j : b_index(s, k, j);
                     sum += element(a, s->dtype, a0 + ai) * element(b, s->dtype, b0 + bi);
                 }
                 c[at] = sum;
@@ -398,11 +415,7 @@ size_t op_matmul_packed_size(const op_matmul *mm) {
 trm_status op_matmul_pack(op_matmul *mm, const float *b, void *packed, trm_error *err) {
     const struct op_matmul_shape *s = &mm->shape;
     if (mm->context->backend == TRM_BACKEND_REFERENCE) {
-        size_t count = (size_t)s->k * (size_t)s->n;
-        if (s->dtype == OP_BF16)
-            op_bf16_from_f32(b, packed, count);
-        else
-            memcpy(packed, b, count * sizeof(float));
+        pack_reference(s, b, packed);
         return TRM_OK;
     }
     run_single_threaded();

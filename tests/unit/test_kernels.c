@@ -237,7 +237,7 @@ static void check_swiglu(int rows, int n, enum op_dtype type) {
         act[k] = operand(narrow, type);
         dwide[k] = operand(wide, type);
         memset(dwide[k], 0x3f, wide * (type == OP_BF16 ? sizeof(op_bf16) : sizeof(float)));
-        kernels->swiglu(in, in + n, rows, (size_t)n, stride, type, act[k]);
+        kernels->swiglu(in, in + n, rows, (size_t)n, stride, type, act[k], (size_t)n);
         kernels->swiglu_backward(in, in + n, dact, rows, (size_t)n, stride, type, dwide[k],
                                  type == OP_BF16 ? (void *)((op_bf16 *)dwide[k] + n) : (void *)((float *)dwide[k] + n),
                                  again);
@@ -293,6 +293,69 @@ static void check_softmax(int rows, int n, enum op_dtype type) {
     free(scores);
 }
 
+/* A panel of activations among others, as the gated MLP writes them. */
+static void check_swiglu_panel(int rows, int n, enum op_dtype type) {
+    const size_t length = (size_t)n, stride = 3 * length, size = (size_t)rows * length;
+    float *in = normal(2 * size, 5);
+    void *act[2];
+    for (int k = 0; k < 2; k++) {
+        const struct op_kernels *kernels = k ? VEC : REF;
+        act[k] = operand((size_t)rows * stride, type);
+        kernels->swiglu(in, in + n, rows, length, 2 * length, type,
+                        type == OP_BF16 ? (void *)((op_bf16 *)act[k] + n) : (void *)((float *)act[k] + n), stride);
+        for (int r = 0; r < rows; r++)
+            for (size_t i = 0; i < stride; i++)
+                if (i / length != 1)
+                    assert_true(value(act[k], type, (size_t)r * stride + i) == 0.0);
+    }
+    assert_agree("swiglu", act[1], act[0], type, (size_t)rows * stride);
+    free(act[1]);
+    free(act[0]);
+    free(in);
+}
+
+static void a_panel_of_gated_units_leaves_its_neighbours_alone(void **state) {
+    (void)state;
+    for_each_size(check_swiglu_panel);
+}
+
+/* exponentials() and scale_rows() together are softmax(). */
+static void check_exponentials(int rows, int n, enum op_dtype type) {
+    const float scale = 0.5f;
+    const size_t size = (size_t)rows * (size_t)n;
+    float *scores = normal(size, 6), *inverse = zeros((size_t)rows), *wanted = zeros(size), *plain = zeros(size);
+    void *p[2], *scaled[2];
+    REF->softmax(scores, rows, n, scale, OP_F32, wanted);
+    for (int k = 0; k < 2; k++) {
+        const struct op_kernels *kernels = k ? VEC : REF;
+        p[k] = operand(size, type);
+        scaled[k] = operand(size, type);
+        kernels->exponentials(scores, rows, n, scale, type, p[k], inverse);
+        kernels->exponentials(scores, rows, n, scale, OP_F32, plain, inverse);
+        kernels->scale_rows(plain, inverse, rows, n, type, scaled[k], (size_t)n);
+        for (size_t i = 0; i < size; i++) {
+            const double got = value(scaled[k], type, i);
+            assert_true(fabs(got - (double)wanted[i]) <= (double)wanted[i] / (type == OP_BF16 ? 250 : 200000));
+        }
+    }
+    assert_agree("exponentials", p[1], p[0], type, size);
+    VEC->exponentials(scores, rows, n, scale, OP_F32, scores, inverse);
+    assert_agree("exponentials in place", scores, plain, OP_F32, size);
+    for (int k = 0; k < 2; k++) {
+        free(scaled[k]);
+        free(p[k]);
+    }
+    free(plain);
+    free(wanted);
+    free(inverse);
+    free(scores);
+}
+
+static void softmax_in_two_parts_is_softmax(void **state) {
+    (void)state;
+    for_each_size(check_exponentials);
+}
+
 static void softmax_agrees_also_in_place(void **state) {
     (void)state;
     for_each_size(check_softmax);
@@ -346,7 +409,7 @@ static void check_extremes(const struct op_kernels *kernels, enum op_dtype type)
         pair[N + i] = EXTREMES[i % EXTREME_COUNT];
         ones[i] = 1.0f;
     }
-    kernels->swiglu(pair, pair + N, 1, N, N, type, act);
+    kernels->swiglu(pair, pair + N, 1, N, N, type, act, N);
     assert_finite("swiglu", act, type, N);
     for (int i = 0; i < N; i++) {
         const double gate = pair[i], wanted = gate / (1.0 + exp(-gate)) * (double)pair[N + i];
@@ -426,7 +489,7 @@ static size_t run_rows(const float *row, int rows, int n, float *results) {
             memcpy(in + (size_t)r * length, row, length * sizeof *row);
         VEC->rms_rows(in, in, rows, n, 1e-5f, y, rinv, NULL);
         VEC->rms_rows_backward(y, rinv, in, rows, n, ds, NULL);
-        VEC->swiglu(in, in, rows, length, length, OP_F32, out[3] + offset);
+        VEC->swiglu(in, in, rows, length, length, OP_F32, out[3] + offset, length);
         VEC->swiglu_backward(in, in, in, rows, length, length, OP_F32, out[4] + offset, out[5] + offset,
                              out[3] + offset);
         VEC->softmax(in, rows, n, 0.5f, OP_F32, out[6] + offset);
@@ -506,6 +569,8 @@ int main(void) {
         cmocka_unit_test(norms_over_columns_agree_also_in_place),
         cmocka_unit_test(gated_units_agree_and_leave_gaps_alone),
         cmocka_unit_test(softmax_agrees_also_in_place),
+        cmocka_unit_test(softmax_in_two_parts_is_softmax),
+        cmocka_unit_test(a_panel_of_gated_units_leaves_its_neighbours_alone),
         cmocka_unit_test(rotations_agree_and_undo_each_other),
         cmocka_unit_test(extreme_values_give_no_nan_and_no_infinity),
         cmocka_unit_test(a_norm_of_zeros_is_zero),

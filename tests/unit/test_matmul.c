@@ -210,6 +210,8 @@ static void packed_products_agree(void **state) {
         {.m = 81, .n = 64, .k = 11, .b_packed = true},
         {.m = 1, .n = 180, .k = 60, .b_transposed = true, .b_packed = true},
         {.m = 7, .n = 1, .k = 3, .b_transposed = true, .b_packed = true},
+        {.m = 20, .n = 33, .k = 16, .ldb = 48, .ldc = 40, .b_transposed = true, .b_packed = true},
+        {.m = 20, .n = 16, .k = 33, .lda = 50, .ldb = 48, .b_packed = true},
     };
     CHECK_SHAPES(shapes);
 }
