@@ -1,7 +1,7 @@
 /* scheduler.c - the queue, the worker threads and their batches.
  *
  * Everything in struct srv_scheduler is protected by `lock`, but for the constants set before the
- * threads start. A struct worker and its benches belong to its thread alone. */
+ * threads start. A struct worker and its benches belong to its thread alone, but for `fresh`. */
 #include "server/scheduler.h"
 
 #include <stdlib.h>
@@ -16,8 +16,10 @@ struct line {
     int running;            /* jobs in slots of any worker */
 };
 
-/* One worker's batch of one model. */
-struct bench {
+/* One worker's batch of one model. After srv_scheduler_replace() the former bench stays until its
+ * puzzles are done. */
+struct srv_bench {
+    struct srv_bench *next; /* an older bench of the same model; in a set: that of the next worker */
     trm_batch *batch;
     struct srv_job **seats;    /* [slots] who sits where, NULL for free */
     struct srv_job **incoming; /* [slots] taken from the queue, not admitted yet */
@@ -32,7 +34,8 @@ struct worker {
     uv_sem_t ready; /* posted once, when `status` is known */
     trm_status status;
     trm_error error;
-    struct bench *benches; /* [models] */
+    struct srv_bench **benches; /* [models] newest first; only the newest takes puzzles */
+    struct srv_bench **fresh;   /* [models] a bench to begin with, or NULL; under the lock */
 };
 
 struct srv_scheduler {
@@ -106,13 +109,33 @@ static int share(const struct srv_scheduler *s, const struct line *line) {
     return (line->waiting + line->running + s->config.workers - 1) / s->config.workers;
 }
 
+/* Begins with the benches that srv_scheduler_replace() has left. */
+static void take_fresh(struct worker *w) {
+    for (int m = 0; m < w->scheduler->config.models->count; m++) {
+        if (w->fresh[m]) {
+            w->fresh[m]->next = w->benches[m];
+            w->benches[m] = w->fresh[m];
+            w->fresh[m] = NULL;
+        }
+    }
+}
+
+/* A worker's puzzles of one model, on all of its benches. */
+static int busy_with(const struct worker *w, int m) {
+    int sum = 0;
+    for (const struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
+        sum += bench->busy;
+    }
+    return sum;
+}
+
 static void take_jobs(struct worker *w) {
     struct srv_scheduler *s = w->scheduler;
     for (int m = 0; m < s->config.models->count; m++) {
-        struct bench *bench = &w->benches[m];
+        struct srv_bench *bench = w->benches[m];
         struct line *line = &s->lines[m];
-        int most = share(s, line);
-        while (line->last && bench->busy < s->config.slots && bench->busy < most) {
+        int most = share(s, line), held = busy_with(w, m);
+        for (; line->last && held < s->config.slots && held < most; held++) {
             struct srv_job *job = take(s, line);
             job->shared.started_ns = uv_hrtime();
             bench->incoming[bench->incoming_count++] = job;
@@ -122,8 +145,7 @@ static void take_jobs(struct worker *w) {
     }
 }
 
-static void leave(struct worker *w, int m, int slot, enum srv_outcome outcome) {
-    struct bench *bench = &w->benches[m];
+static void leave(struct worker *w, int m, struct srv_bench *bench, int slot, enum srv_outcome outcome) {
     finish(w->scheduler, bench->seats[slot], outcome);
     trm_batch_release(bench->batch, slot);
     bench->seats[slot] = NULL;
@@ -134,11 +156,12 @@ static void leave(struct worker *w, int m, int slot, enum srv_outcome outcome) {
 /* Frees the seats of cancelled jobs; of all jobs when it is time to stop. */
 static void drop_cancelled(struct worker *w) {
     for (int m = 0; m < w->scheduler->config.models->count; m++) {
-        struct bench *bench = &w->benches[m];
-        for (int slot = 0; slot < w->scheduler->config.slots && bench->busy > 0; slot++) {
-            struct srv_job *job = bench->seats[slot];
-            if (job && (job->group->cancelled || w->scheduler->stop)) {
-                leave(w, m, slot, SRV_CANCELLED);
+        for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
+            for (int slot = 0; slot < w->scheduler->config.slots && bench->busy > 0; slot++) {
+                struct srv_job *job = bench->seats[slot];
+                if (job && (job->group->cancelled || w->scheduler->stop)) {
+                    leave(w, m, bench, slot, SRV_CANCELLED);
+                }
             }
         }
     }
@@ -159,22 +182,21 @@ static enum srv_outcome outcome_of(enum trm_halt halt) {
 }
 
 /* Takes over what a step has left in each slot. */
-static void report(struct worker *w, int m, trm_status status) {
-    struct bench *bench = &w->benches[m];
+static void report(struct worker *w, int m, struct srv_bench *bench, trm_status status) {
     for (int slot = 0; slot < w->scheduler->config.slots; slot++) {
         struct srv_job *job = bench->seats[slot];
         if (!job) {
             continue;
         }
         if (status != TRM_OK) {
-            leave(w, m, slot, SRV_FAILED);
+            leave(w, m, bench, slot, SRV_FAILED);
             continue;
         }
         const struct trm_report *now = trm_batch_report(bench->batch, slot);
         enum srv_outcome outcome = outcome_of(now->halt);
         srv_track_add(job->group, &job->shared, now->answer, now->q_halt, now->confidence);
         if (outcome != SRV_RUNNING) {
-            leave(w, m, slot, outcome);
+            leave(w, m, bench, slot, outcome);
         } else if (job->group->every_step) {
             publish(w->scheduler, job);
         }
@@ -182,8 +204,7 @@ static void report(struct worker *w, int m, trm_status status) {
 }
 
 /* Jobs that admit() could not seat. */
-static void report_refused(struct worker *w, int m) {
-    struct bench *bench = &w->benches[m];
+static void report_refused(struct worker *w, int m, struct srv_bench *bench) {
     for (int i = 0; i < bench->incoming_count; i++) {
         finish(w->scheduler, bench->incoming[i], SRV_FAILED);
         bench->busy--;
@@ -195,7 +216,7 @@ static void report_refused(struct worker *w, int m) {
 static int busy(const struct worker *w) {
     int sum = 0;
     for (int m = 0; m < w->scheduler->config.models->count; m++) {
-        sum += w->benches[m].busy;
+        sum += busy_with(w, m);
     }
     return sum;
 }
@@ -203,7 +224,7 @@ static int busy(const struct worker *w) {
 /* --- a worker's own work, without the lock -------------------------------------------------------- */
 
 /* Seats the incoming jobs; those that the engine refuses stay in `incoming`. */
-static void admit(struct bench *bench) {
+static void admit(struct srv_bench *bench) {
     int refused = 0;
     for (int i = 0; i < bench->incoming_count; i++) {
         struct srv_job *job = bench->incoming[i];
@@ -219,8 +240,7 @@ static void admit(struct bench *bench) {
     bench->incoming_count = refused;
 }
 
-static void step(struct worker *w, int m) {
-    struct bench *bench = &w->benches[m];
+static void step(struct worker *w, int m, struct srv_bench *bench) {
     trm_error error;
     if (bench->busy == 0) {
         return;
@@ -232,40 +252,71 @@ static void step(struct worker *w, int m) {
                 error.text);
     }
     uv_mutex_lock(&w->scheduler->lock);
-    report(w, m, status);
-    report_refused(w, m);
+    report(w, m, bench, status);
+    report_refused(w, m, bench);
     uv_mutex_unlock(&w->scheduler->lock);
+}
+
+static void close_bench(struct srv_bench *bench) {
+    if (bench) {
+        trm_batch_destroy(bench->batch);
+        free(bench->seats);
+        free(bench->incoming);
+        free(bench);
+    }
+}
+
+static trm_status open_bench(trm_model *engine, int slots, struct srv_bench **result, trm_error *err) {
+    struct srv_bench *bench = calloc(1, sizeof *bench);
+    if (!bench) {
+        return trm_fail_memory(err, sizeof *bench);
+    }
+    bench->seats = calloc((size_t)slots, sizeof(struct srv_job *));
+    bench->incoming = calloc((size_t)slots, sizeof(struct srv_job *));
+    trm_status status = bench->seats && bench->incoming
+                            ? trm_batch_create(engine, slots, &bench->batch, err)
+                            : trm_fail_memory(err, (size_t)slots * sizeof(struct srv_job *));
+    if (status != TRM_OK) {
+        close_bench(bench);
+        return status;
+    }
+    *result = bench;
+    return TRM_OK;
 }
 
 static trm_status open_benches(struct worker *w) {
     const struct srv_scheduler_config *config = &w->scheduler->config;
-    size_t slots = (size_t)config->slots;
-    w->benches = calloc((size_t)config->models->count, sizeof *w->benches);
-    if (!w->benches) {
-        return trm_fail_memory(&w->error, (size_t)config->models->count * sizeof *w->benches);
+    trm_status status = TRM_OK;
+    for (int m = 0; m < config->models->count && status == TRM_OK; m++) {
+        status = open_bench(config->models->items[m].engine, config->slots, &w->benches[m], &w->error);
     }
-    for (int m = 0; m < config->models->count; m++) {
-        struct bench *bench = &w->benches[m];
-        bench->seats = calloc(slots, sizeof(struct srv_job *));
-        bench->incoming = calloc(slots, sizeof(struct srv_job *));
-        if (!bench->seats || !bench->incoming) {
-            return trm_fail_memory(&w->error, slots * sizeof(struct srv_job *));
-        }
-        trm_status status = trm_batch_create(config->models->items[m].engine, config->slots, &bench->batch, &w->error);
-        if (status != TRM_OK) {
-            return status;
-        }
-    }
-    return TRM_OK;
+    return status;
 }
 
-static void close_benches(struct worker *w) {
-    for (int m = 0; w->benches && m < w->scheduler->config.models->count; m++) {
-        trm_batch_destroy(w->benches[m].batch);
-        free(w->benches[m].seats);
-        free(w->benches[m].incoming);
+/* Whether older benches have nothing to do any more. */
+static bool has_spent(const struct worker *w) {
+    for (int m = 0; m < w->scheduler->config.models->count; m++) {
+        for (const struct srv_bench *bench = w->benches[m]->next; bench; bench = bench->next) {
+            if (bench->busy == 0) {
+                return true;
+            }
+        }
     }
-    free(w->benches);
+    return false;
+}
+
+static void close_spent(struct worker *w) {
+    for (int m = 0; m < w->scheduler->config.models->count; m++) {
+        for (struct srv_bench **place = &w->benches[m]->next; *place;) {
+            struct srv_bench *bench = *place;
+            if (bench->busy == 0) {
+                *place = bench->next;
+                close_bench(bench);
+            } else {
+                place = &bench->next;
+            }
+        }
+    }
 }
 
 static void work(void *arg) {
@@ -277,28 +328,37 @@ static void work(void *arg) {
     uv_mutex_lock(&s->lock);
     while (good && !s->stop) {
         drop_cancelled(w);
+        take_fresh(w);
         take_jobs(w);
-        if (busy(w) == 0) {
+        if (busy(w) == 0 && !has_spent(w)) {
             uv_cond_wait(&s->work, &s->lock);
             continue;
         }
         uv_mutex_unlock(&s->lock);
         for (int m = 0; m < s->config.models->count; m++) {
-            step(w, m);
+            for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
+                step(w, m, bench);
+            }
         }
+        close_spent(w);
         uv_mutex_lock(&s->lock);
     }
     if (good) {
         drop_cancelled(w);
     }
     uv_mutex_unlock(&s->lock);
-    close_benches(w);
 }
 
 /* --- the loop thread ------------------------------------------------------------------------------ */
 
 static trm_status start_worker(struct srv_scheduler *s, struct worker *w, trm_error *err) {
+    size_t models = (size_t)s->config.models->count;
     w->scheduler = s;
+    w->benches = calloc(models, sizeof(struct srv_bench *));
+    w->fresh = calloc(models, sizeof(struct srv_bench *));
+    if (!w->benches || !w->fresh) {
+        return trm_fail_memory(err, models * sizeof(struct srv_bench *));
+    }
     int rc = uv_sem_init(&w->ready, 0);
     if (rc != 0) {
         return trm_fail(err, TRM_NO_MEMORY, "semaphore: %s", uv_strerror(rc));
@@ -365,11 +425,32 @@ void srv_scheduler_stop(struct srv_scheduler *s) {
     }
 }
 
+void srv_benches_destroy(struct srv_bench *benches) {
+    while (benches) {
+        struct srv_bench *next = benches->next;
+        close_bench(benches);
+        benches = next;
+    }
+}
+
+/* What is left of a worker whose thread has ended. */
+static void release_worker(struct srv_scheduler *s, struct worker *w) {
+    for (int m = 0; w->benches && w->fresh && m < s->config.models->count; m++) {
+        srv_benches_destroy(w->benches[m]);
+        srv_benches_destroy(w->fresh[m]);
+    }
+    free(w->benches);
+    free(w->fresh);
+}
+
 void srv_scheduler_destroy(struct srv_scheduler *s) {
     if (!s) {
         return;
     }
     srv_scheduler_stop(s);
+    for (int i = 0; s->workers && i < s->config.workers; i++) {
+        release_worker(s, &s->workers[i]);
+    }
     if (s->has_work) {
         uv_cond_destroy(&s->work);
     }
@@ -379,6 +460,41 @@ void srv_scheduler_destroy(struct srv_scheduler *s) {
     free(s->lines);
     free(s->workers);
     free(s);
+}
+
+trm_status srv_benches_create(const struct srv_scheduler *s, trm_model *engine, struct srv_bench **benches,
+                              trm_error *err) {
+    struct srv_bench *first = NULL;
+    for (int i = 0; i < s->config.workers; i++) {
+        struct srv_bench *bench;
+        trm_status status = open_bench(engine, s->config.slots, &bench, err);
+        if (status != TRM_OK) {
+            srv_benches_destroy(first);
+            return status;
+        }
+        bench->next = first;
+        first = bench;
+    }
+    *benches = first;
+    return TRM_OK;
+}
+
+void srv_scheduler_replace(struct srv_scheduler *s, int model, struct srv_bench *benches) {
+    struct srv_bench *unused = NULL; /* of a replacement that some worker did not get to */
+    uv_mutex_lock(&s->lock);
+    for (int i = 0; i < s->config.workers; i++) {
+        struct srv_bench *next = benches->next, *former = s->workers[i].fresh[model];
+        benches->next = NULL;
+        s->workers[i].fresh[model] = benches;
+        benches = next;
+        if (former) {
+            former->next = unused;
+            unused = former;
+        }
+    }
+    uv_cond_broadcast(&s->work);
+    uv_mutex_unlock(&s->lock);
+    srv_benches_destroy(unused);
 }
 
 trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group) {

@@ -19,6 +19,7 @@
 #include "server/models.h"
 
 struct srv_scheduler;
+struct srv_bench;
 
 struct srv_scheduler_config {
     const struct srv_models *models; /* must outlive the scheduler */
@@ -37,6 +38,16 @@ void srv_scheduler_stop(struct srv_scheduler *scheduler);
 
 /* Frees a scheduler, stopping it first if need be. NULL is fine. */
 void srv_scheduler_destroy(struct srv_scheduler *scheduler);
+
+/* Batches of another checkpoint for a model that is served: one for each worker, to be given to
+ * srv_scheduler_replace(). Any thread, as it takes its time. */
+trm_status srv_benches_create(const struct srv_scheduler *scheduler, trm_model *engine, struct srv_bench **benches,
+                              trm_error *err);
+void srv_benches_destroy(struct srv_bench *benches); /* NULL is fine */
+
+/* Takes `benches` over: puzzles that get a slot from now on are computed by them, those that have one
+ * finish where they are. `model` is the index; form and vocabulary must be the same. */
+void srv_scheduler_replace(struct srv_scheduler *scheduler, int model, struct srv_bench *benches);
 
 /* Queues a whole group, or TRM_FULL if the queue has not room for all of it. The group must live
  * until each of its jobs was collected with an outcome other than SRV_RUNNING. */
