@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "engine/data/dataset.h"
-#include "engine/data/file.h"
 #include "engine/data/sudoku.h"
+#include "engine/file.h"
 
 static const char HEADER[] = "source,question,answer,rating";
 
@@ -117,9 +117,9 @@ static int size_of_row(struct text line) {
 
 trm_status data_set_load_csv(const char *path, size_t limit, struct data_set **set, trm_error *err) {
     *set = NULL;
-    struct data_file file;
+    struct trm_file file;
     struct data_set *made = NULL;
-    trm_status status = data_file_map(path, &file, err);
+    trm_status status = trm_file_map(path, &file, err);
     if (status != TRM_OK)
         return status;
 
@@ -156,7 +156,7 @@ trm_status data_set_load_csv(const char *path, size_t limit, struct data_set **s
 
 out:
     data_set_destroy(made);
-    data_file_unmap(&file);
+    trm_file_unmap(&file);
     return status;
 }
 
@@ -185,13 +185,13 @@ trm_status data_set_print_csv(const struct data_set *set, FILE *stream, trm_erro
 }
 
 trm_status data_set_save_csv(const struct data_set *set, const char *path, trm_error *err) {
-    struct data_output out;
-    trm_status status = data_output_open(&out, path, err);
+    struct trm_output out;
+    trm_status status = trm_output_open(&out, path, err);
     if (status != TRM_OK)
         return status;
     status = data_set_print_csv(set, out.stream, err);
     if (status == TRM_OK)
-        status = data_output_commit(&out, err);
-    data_output_close(&out);
+        status = trm_output_commit(&out, err);
+    trm_output_close(&out);
     return status;
 }

@@ -31,7 +31,7 @@ static char *field_path(const char *dir, const char *set, int field) {
     if (!name)
         return NULL;
     snprintf(name, size, "%s__%s.npy", set, FIELD_NAMES[field]);
-    char *path = data_path_join(dir, name);
+    char *path = trm_path_join(dir, name);
     free(name);
     return path;
 }
@@ -198,7 +198,7 @@ static trm_status open_parts(const char *dir, const char *path, const json_t *ro
 
 trm_status data_set_load_dir(const char *dir, size_t limit, struct data_set **set, trm_error *err) {
     trm_status status = TRM_OK;
-    struct data_file file = {0};
+    struct trm_file file = {0};
     struct data_set *made = NULL;
     struct part *parts = NULL;
     size_t part_count = 0, rows = 0, groups = 0;
@@ -207,10 +207,10 @@ trm_status data_set_load_dir(const char *dir, size_t limit, struct data_set **se
     struct metadata meta = {0};
     *set = NULL;
 
-    char *path = data_path_join(dir, "dataset.json");
+    char *path = trm_path_join(dir, "dataset.json");
     if (!path)
         return trm_fail_memory(err, strlen(dir));
-    status = data_file_map(path, &file, err);
+    status = trm_file_map(path, &file, err);
     if (status != TRM_OK)
         goto out;
     root = json_loadb((const char *)file.bytes, file.size, 0, &json_err);
@@ -264,26 +264,26 @@ out:
     }
     free(parts);
     json_decref(root);
-    data_file_unmap(&file);
+    trm_file_unmap(&file);
     free(path);
     return status;
 }
 
 static trm_status save_metadata(const struct data_set *set, size_t groups, const char *dir, trm_error *err) {
-    struct data_output out = {0};
-    char *path = data_path_join(dir, "dataset.json");
+    struct trm_output out = {0};
+    char *path = trm_path_join(dir, "dataset.json");
     if (!path)
         return trm_fail_memory(err, strlen(dir));
-    trm_status status = data_output_open(&out, path, err);
+    trm_status status = trm_output_open(&out, path, err);
     if (status == TRM_OK) {
         fprintf(out.stream,
                 "{\"pad_id\": 0, \"ignore_label_id\": 0, \"blank_identifier_id\": 0, \"vocab_size\": %d, "
                 "\"seq_len\": %d, \"num_puzzle_identifiers\": %d, \"total_groups\": %zu, "
                 "\"mean_puzzle_examples\": 1.0, \"total_puzzles\": %zu, \"sets\": [\"all\"]}\n",
                 set->vocab_size, set->seq_len, set->num_identifiers, groups, set->count);
-        status = data_output_commit(&out, err);
+        status = trm_output_commit(&out, err);
     }
-    data_output_close(&out);
+    trm_output_close(&out);
     free(path);
     return status;
 }
@@ -307,7 +307,7 @@ trm_status data_set_save(const struct data_set *set, const char *dir, trm_error 
     for (size_t i = 0; i <= set->count; i++)
         rows[i] = (int32_t)i;
 
-    trm_status status = data_make_directory(dir, err);
+    trm_status status = trm_make_directory(dir, err);
     if (status == TRM_OK)
         status = save_field(dir, INPUTS, DATA_NPY_U8, 2, shape, set->inputs, err);
     if (status == TRM_OK)

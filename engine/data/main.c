@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
-#include "engine/data/file.h"
 #include "engine/data/generate.h"
+#include "engine/file.h"
 
 enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000 };
 
@@ -132,16 +132,16 @@ static int parse_options(int argc, char **argv, const struct option *known, stru
 }
 
 static trm_status save_identifiers(const char *dir, trm_error *err) {
-    struct data_output out = {0};
-    char *path = data_path_join(dir, "identifiers.json");
+    struct trm_output out = {0};
+    char *path = trm_path_join(dir, "identifiers.json");
     if (!path)
         return trm_fail_memory(err, strlen(dir));
-    trm_status status = data_output_open(&out, path, err);
+    trm_status status = trm_output_open(&out, path, err);
     if (status == TRM_OK) {
         fputs("[\"<blank>\"]\n", out.stream);
-        status = data_output_commit(&out, err);
+        status = trm_output_commit(&out, err);
     }
-    data_output_close(&out);
+    trm_output_close(&out);
     free(path);
     return status;
 }
@@ -178,7 +178,7 @@ static int run_sudoku(int argc, char **argv) {
     trm_error err;
     int result;
     data_rng_seed(&rng, options.seed);
-    char *dir = data_path_join(options.out, options.split);
+    char *dir = trm_path_join(options.out, options.split);
     trm_status status = dir ? TRM_OK : trm_fail_memory(&err, strlen(options.out));
     if (status == TRM_OK)
         status = data_set_load_csv(options.csv, (size_t)options.limit, &set, &err);

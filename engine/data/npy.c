@@ -98,7 +98,7 @@ static trm_status parse_header(const char *path, struct data_npy *array, trm_err
 
 trm_status data_npy_open(const char *path, struct data_npy *array, trm_error *err) {
     *array = (struct data_npy){0};
-    trm_status status = data_file_map(path, &array->file, err);
+    trm_status status = trm_file_map(path, &array->file, err);
     if (status == TRM_OK)
         status = parse_header(path, array, err);
     if (status != TRM_OK)
@@ -107,7 +107,7 @@ trm_status data_npy_open(const char *path, struct data_npy *array, trm_error *er
 }
 
 void data_npy_close(struct data_npy *array) {
-    data_file_unmap(&array->file);
+    trm_file_unmap(&array->file);
     *array = (struct data_npy){0};
 }
 
@@ -136,15 +136,15 @@ trm_status data_npy_save(const char *path, enum data_npy_type type, int rank, co
              type == DATA_NPY_U8 ? "|u1" : "<i4", extents);
     snprintf(header, sizeof header, "%-*s", length - 1, entry);
 
-    struct data_output out;
-    trm_status status = data_output_open(&out, path, err);
+    struct trm_output out;
+    trm_status status = trm_output_open(&out, path, err);
     if (status != TRM_OK)
         return status;
     fwrite(MAGIC, 1, sizeof MAGIC, out.stream);
     fwrite((const uint8_t[]){1, 0, (uint8_t)length, 0}, 1, 4, out.stream);
     fprintf(out.stream, "%s\n", header);
     fwrite(items, type == DATA_NPY_U8 ? 1 : 4, shape[0] * (rank == 2 ? shape[1] : 1), out.stream);
-    status = data_output_commit(&out, err);
-    data_output_close(&out);
+    status = trm_output_commit(&out, err);
+    trm_output_close(&out);
     return status;
 }

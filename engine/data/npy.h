@@ -7,12 +7,12 @@
 
 #include <stdbool.h>
 
-#include "engine/data/file.h"
+#include "engine/file.h"
 
 enum { DATA_NPY_MAX_RANK = 2 };
 
 struct data_npy {
-    struct data_file file;
+    struct trm_file file;
     const uint8_t *items; /* [shape[0], ...] of item_size bytes, inside the mapping, unaligned */
     bool is_signed;
     int item_size; /* 1, 2, 4 or 8 */

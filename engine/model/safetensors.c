@@ -9,16 +9,14 @@
 #include "engine/model/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "engine/file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors data is used in place: little-endian only");
 
@@ -41,8 +39,7 @@ static const struct {
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 struct st_file {
-    const uint8_t *map; /* [size] the whole file */
-    size_t size;
+    struct trm_file map;
     json_t *header;                   /* owns all names and metadata strings */
     const json_t *metadata;           /* inside header; NULL if there is none */
     struct st_tensor *tensors;        /* [count] by position in the file */
@@ -150,7 +147,7 @@ static trm_status check_coverage(const struct st_file *file, const uint8_t *data
                             (const uint8_t *)tensor->data < end ? "overlaps another tensor's" : "comes after a hole");
         end = tensor_end(tensor);
     }
-    size_t tail = file->size - (size_t)(end - file->map);
+    size_t tail = file->map.size - (size_t)(end - file->map.bytes);
     if (tail)
         return trm_fail(err, TRM_FORMAT, "%zu bytes after the last tensor", tail);
     return TRM_OK;
@@ -186,7 +183,8 @@ static trm_status parse_tensors(struct st_file *file, const uint8_t *data, trm_e
         if (!strcmp(name, METADATA_KEY))
             continue;
         struct st_tensor *tensor = &file->tensors[file->count];
-        trm_status status = parse_tensor(name, info, data, file->size - (size_t)(data - file->map), tensor, err);
+        trm_status status =
+            parse_tensor(name, info, data, file->map.size - (size_t)(data - file->map.bytes), tensor, err);
         if (status)
             return status;
         file->count++;
@@ -201,14 +199,16 @@ static trm_status parse_tensors(struct st_file *file, const uint8_t *data, trm_e
 
 static trm_status parse_file(struct st_file *file, trm_error *err) {
     uint64_t length = 0;
+    if (file->map.size < PREFIX_SIZE)
+        return trm_fail(err, TRM_FORMAT, "too short for a safetensors file");
     for (int i = 0; i < PREFIX_SIZE; i++)
-        length |= (uint64_t)file->map[i] << (8 * i);
-    if (length > HEADER_MAX || length > file->size - PREFIX_SIZE)
+        length |= (uint64_t)file->map.bytes[i] << (8 * i);
+    if (length > HEADER_MAX || length > file->map.size - PREFIX_SIZE)
         return trm_fail(err, TRM_FORMAT, "a header of %llu bytes is too long%s", (unsigned long long)length,
                         length > HEADER_MAX ? "" : ": the file is cut short");
 
     json_error_t json_error;
-    file->header = json_loadb((const char *)file->map + PREFIX_SIZE, length, JSON_REJECT_DUPLICATES, &json_error);
+    file->header = json_loadb((const char *)file->map.bytes + PREFIX_SIZE, length, JSON_REJECT_DUPLICATES, &json_error);
     if (!file->header)
         return trm_fail(err, TRM_FORMAT, "header is not JSON: %s", json_error.text);
     if (!json_is_object(file->header))
@@ -217,33 +217,7 @@ static trm_status parse_file(struct st_file *file, trm_error *err) {
     trm_status status = parse_metadata(file, err);
     if (status)
         return status;
-    return parse_tensors(file, file->map + PREFIX_SIZE + length, err);
-}
-
-static trm_status map_file(const char *path, struct st_file *file, trm_error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return trm_fail(err, TRM_IO, "%s", strerror(errno));
-
-    trm_status status = TRM_OK;
-    struct stat info;
-    if (fstat(fd, &info)) {
-        status = trm_fail(err, TRM_IO, "%s", strerror(errno));
-    } else if (!S_ISREG(info.st_mode)) {
-        status = trm_fail(err, TRM_FORMAT, "not a regular file");
-    } else if (info.st_size < PREFIX_SIZE) {
-        status = trm_fail(err, TRM_FORMAT, "too short for a safetensors file");
-    } else {
-        void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            status = trm_fail(err, TRM_IO, "mmap: %s", strerror(errno));
-        } else {
-            file->map = map;
-            file->size = (size_t)info.st_size;
-        }
-    }
-    close(fd);
-    return status;
+    return parse_tensors(file, file->map.bytes + PREFIX_SIZE + length, err);
 }
 
 trm_status st_open(const char *path, st_file **out, trm_error *err) {
@@ -253,12 +227,15 @@ trm_status st_open(const char *path, st_file **out, trm_error *err) {
         return trm_fail_memory(err, sizeof *file);
 
     trm_error why;
-    trm_status status = map_file(path, file, &why);
-    if (!status)
+    trm_status status = trm_file_map(path, &file->map, err);
+    if (status == TRM_OK) {
         status = parse_file(file, &why);
-    if (status) {
+        if (status != TRM_OK)
+            trm_fail(err, status, "%s: %s", path, why.text);
+    }
+    if (status != TRM_OK) {
         st_close(file);
-        return trm_fail(err, status, "%s: %s", path, why.text);
+        return status;
     }
     *out = file;
     return TRM_OK;
@@ -270,8 +247,7 @@ void st_close(st_file *file) {
     free(file->by_name);
     free(file->tensors);
     json_decref(file->header);
-    if (file->map)
-        munmap((void *)file->map, file->size);
+    trm_file_unmap(&file->map);
     free(file);
 }
 
@@ -484,93 +460,36 @@ cleanup:
 }
 
 /* False with errno set if not everything could be written. */
-static bool write_all(int fd, const void *data, size_t size) {
-    for (const char *p = data; size > 0;) {
-        ssize_t n = write(fd, p, size);
-        if (n < 0 && errno != EINTR)
+static bool write_content(FILE *stream, const char *header, size_t header_size, const struct st_tensor **order,
+                          size_t count) {
+    if (fwrite(header, 1, header_size, stream) != header_size)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const size_t bytes = order[i]->count * st_dtype_size(order[i]->dtype);
+        if (fwrite(order[i]->data, 1, bytes, stream) != bytes)
             return false;
-        if (n > 0) {
-            p += n;
-            size -= (size_t)n;
-        }
     }
     return true;
 }
 
-/* Makes a rename in the directory of `path` durable. False with errno set on failure. */
-static bool sync_directory(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    if (!directory)
-        return false;
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(directory);
-    if (fd < 0)
-        return false;
-    bool synced = !fsync(fd) || errno == EINVAL; /* EINVAL: a filesystem that cannot sync directories */
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return synced;
-}
-
-static bool write_content(int fd, const char *header, size_t header_size, const struct st_tensor **order,
-                          size_t count) {
-    if (!write_all(fd, header, header_size))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (!write_all(fd, order[i]->data, order[i]->count * st_dtype_size(order[i]->dtype)))
-            return false;
-    return !fsync(fd);
-}
-
 trm_status st_write(st_writer *writer, const char *path, trm_error *err) {
-    trm_status status;
-    char *header = NULL, *temporary = NULL;
+    char *header = NULL;
     size_t header_size = 0;
-    int fd = -1;
-
+    struct trm_output out = {0};
     const struct st_tensor **order = calloc(writer->count + 1, sizeof *order);
     if (!order)
         return trm_fail_memory(err, (writer->count + 1) * sizeof *order);
     order_tensors(writer, order);
-    status = build_header(writer, order, &header, &header_size, err);
-    if (status)
-        goto cleanup;
-
-    /* The process id keeps two writers of one path apart, and lets a restarted one reuse a leftover. */
-    size_t room = strlen(path) + sizeof ".tmp-" + 3 * sizeof(long);
-    temporary = malloc(room);
-    if (!temporary) {
-        status = trm_fail_memory(err, room);
-        goto cleanup;
+    trm_status status = build_header(writer, order, &header, &header_size, err);
+    if (status == TRM_OK)
+        status = trm_output_open(&out, path, err);
+    if (status == TRM_OK) {
+        if (write_content(out.stream, header, header_size, order, writer->count))
+            status = trm_output_commit(&out, err);
+        else
+            status = trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
     }
-    snprintf(temporary, room, "%s.tmp-%ld", path, (long)getpid());
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = trm_fail(err, TRM_IO, "%s: %s", temporary, strerror(errno));
-        goto cleanup;
-    }
-    bool written = write_content(fd, header, header_size, order, writer->count);
-    int saved = errno;
-    if (close(fd) && written) {
-        written = false;
-        saved = errno;
-    }
-    if (written && rename(temporary, path)) {
-        written = false;
-        saved = errno;
-    }
-    if (!written) {
-        unlink(temporary);
-        status = trm_fail(err, TRM_IO, "%s: %s", path, strerror(saved));
-        goto cleanup;
-    }
-    if (!sync_directory(path))
-        status = trm_fail(err, TRM_IO, "%s: written, but its directory could not be synced: %s", path, strerror(errno));
-
-cleanup:
-    free(temporary);
+    trm_output_close(&out);
     free(header);
     free(order);
     return status;

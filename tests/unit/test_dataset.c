@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "engine/data/dataset.h"
-#include "engine/data/file.h"
+#include "engine/file.h"
 #include "engine/data/npy.h"
 #include "engine/data/source.h"
 #include "engine/data/sudoku.h"
@@ -37,10 +37,10 @@ static int remove_directory(void **state) {
     (void)state;
     const char *const folders[] = {"set", "."};
     for (int i = 0; i < 2; i++) {
-        char *folder = data_path_join(directory, folders[i]);
+        char *folder = trm_path_join(directory, folders[i]);
         DIR *list = opendir(folder);
         for (struct dirent *entry; list && (entry = readdir(list));) {
-            char *path = data_path_join(folder, entry->d_name);
+            char *path = trm_path_join(folder, entry->d_name);
             unlink(path);
             free(path);
         }
@@ -54,7 +54,7 @@ static int remove_directory(void **state) {
 
 /* Writes `size` bytes to `name` in the test's directory; its path is the caller's. */
 static char *write_bytes(const char *name, const void *bytes, size_t size) {
-    char *path = data_path_join(directory, name);
+    char *path = trm_path_join(directory, name);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
@@ -184,21 +184,21 @@ static void missing_files_are_named(void **state) {
 static void csv_written_is_csv_read(void **state) {
     (void)state;
     struct data_set *set = load_good(HEADER ROW1 ROW2);
-    char *path = data_path_join(directory, "copy.csv");
+    char *path = trm_path_join(directory, "copy.csv");
     assert_int_equal(data_set_save_csv(set, path, NULL), TRM_OK);
-    struct data_file file;
-    assert_int_equal(data_file_map(path, &file, NULL), TRM_OK);
+    struct trm_file file;
+    assert_int_equal(trm_file_map(path, &file, NULL), TRM_OK);
     static const char EXPECTED[] = HEADER ROW1 "beta,.23.............," A1 ",\n";
     assert_int_equal(file.size, sizeof EXPECTED - 1);
     assert_memory_equal(file.bytes, EXPECTED, file.size);
-    data_file_unmap(&file);
+    trm_file_unmap(&file);
     free(path);
     data_set_destroy(set);
 }
 
 /* "set" in the test's directory; the caller's. */
 static char *set_path(void) {
-    return data_path_join(directory, "set");
+    return trm_path_join(directory, "set");
 }
 
 static struct data_set *save_and_load(const struct data_set *set, size_t limit) {

@@ -375,7 +375,7 @@ static void what_is_not_a_file_is_refused(void **state) {
     trm_error err;
     assert_int_equal(st_open(place->path, &file, &err), TRM_IO);
     assert_non_null(strstr(err.text, place->path));
-    assert_int_equal(st_open(place->directory, &file, &err), TRM_FORMAT);
+    assert_int_equal(st_open(place->directory, &file, &err), TRM_IO);
     assert_non_null(strstr(err.text, "regular"));
 }
 
