@@ -7,6 +7,15 @@
 
 enum { STREAM_DEPTH = 16 }; /* steps that a slow stream may lag behind without losing any */
 
+const char *srv_outcome_name(enum srv_outcome outcome) {
+    static const char *const names[SRV_OUTCOMES] = {
+        [SRV_RUNNING] = "running",     [SRV_Q_HEAD] = "q_head",     [SRV_VERIFIED] = "verified",
+        [SRV_MAX_STEPS] = "max_steps", [SRV_DEADLINE] = "deadline", [SRV_CANCELLED] = "cancelled",
+        [SRV_FAILED] = "failed",
+    };
+    return names[outcome];
+}
+
 static bool allocate_slabs(struct srv_group *group) {
     size_t count = (size_t)group->count, cells = (size_t)group->cells;
     group->slabs[0] = calloc(count, cells * sizeof(int32_t));

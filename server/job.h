@@ -17,9 +17,14 @@ enum srv_outcome {
     SRV_Q_HEAD,
     SRV_VERIFIED,
     SRV_MAX_STEPS,
-    SRV_CANCELLED, /* by srv_scheduler_cancel() */
-    SRV_FAILED     /* the engine refused */
+    SRV_DEADLINE,  /* its time was over */
+    SRV_CANCELLED, /* its client went away, or the server ends */
+    SRV_FAILED,    /* the engine refused */
+    SRV_OUTCOMES
 };
+
+/* "q_head", "verified", "max_steps", "deadline", "cancelled", "failed"; "running" for SRV_RUNNING. */
+const char *srv_outcome_name(enum srv_outcome outcome);
 
 /* What is known of a puzzle's steps. The answers of the last `depth` steps are kept: whoever reads
  * slower than that misses some, and memory stays bounded. */
@@ -60,7 +65,8 @@ struct srv_group {
     /* The scheduler's, under its lock. */
     struct srv_group *next; /* in the ring of waiting groups */
     int taken;              /* jobs[taken .. count) wait */
-    bool cancelled;
+    enum srv_outcome end;   /* SRV_RUNNING, or what its unfinished jobs were given up for */
+    uint64_t submitted_ns;
 
     void *slabs[3]; /* the memory of all jobs: tokens, floats, answers */
 };

@@ -8,12 +8,14 @@
 #include <uv.h>
 
 #include "server/log.h"
+#include "server/stats.h"
 
 /* What waits for one model. */
 struct line {
     struct srv_group *last; /* of the ring: last->next is the first; NULL when nothing waits */
     int waiting;            /* jobs */
     int running;            /* jobs in slots of any worker */
+    struct srv_model_stats stats;
 };
 
 /* One worker's batch of one model. After srv_scheduler_replace() the former bench stays until its
@@ -68,9 +70,19 @@ static void publish(struct srv_scheduler *s, struct srv_job *job) {
     s->updated_last = job;
 }
 
+static double seconds_since(uint64_t then_ns) {
+    return (double)(uv_hrtime() - then_ns) / 1e9;
+}
+
 static void finish(struct srv_scheduler *s, struct srv_job *job, enum srv_outcome outcome) {
+    struct srv_model_stats *stats = &s->lines[job->group->model->index].stats;
     job->shared.outcome = outcome;
     job->shared.ended_ns = uv_hrtime();
+    stats->outcomes[outcome]++;
+    stats->unstarted += job->shared.started_ns == 0;
+    if (outcome == SRV_VERIFIED || outcome == SRV_Q_HEAD) {
+        srv_histogram_add(&stats->solving, job->shared.steps);
+    }
     publish(s, job);
 }
 
@@ -138,6 +150,8 @@ static void take_jobs(struct worker *w) {
         for (; line->last && held < s->config.slots && held < most; held++) {
             struct srv_job *job = take(s, line);
             job->shared.started_ns = uv_hrtime();
+            line->stats.rollouts++;
+            srv_histogram_add(&line->stats.wait, seconds_since(job->group->submitted_ns));
             bench->incoming[bench->incoming_count++] = job;
             bench->busy++;
             line->running++;
@@ -159,8 +173,8 @@ static void drop_cancelled(struct worker *w) {
         for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
             for (int slot = 0; slot < w->scheduler->config.slots && bench->busy > 0; slot++) {
                 struct srv_job *job = bench->seats[slot];
-                if (job && (job->group->cancelled || w->scheduler->stop)) {
-                    leave(w, m, bench, slot, SRV_CANCELLED);
+                if (job && (job->group->end != SRV_RUNNING || w->scheduler->stop)) {
+                    leave(w, m, bench, slot, job->group->end != SRV_RUNNING ? job->group->end : SRV_CANCELLED);
                 }
             }
         }
@@ -183,6 +197,7 @@ static enum srv_outcome outcome_of(enum trm_halt halt) {
 
 /* Takes over what a step has left in each slot. */
 static void report(struct worker *w, int m, struct srv_bench *bench, trm_status status) {
+    struct srv_model_stats *stats = &w->scheduler->lines[m].stats;
     for (int slot = 0; slot < w->scheduler->config.slots; slot++) {
         struct srv_job *job = bench->seats[slot];
         if (!job) {
@@ -195,6 +210,10 @@ static void report(struct worker *w, int m, struct srv_bench *bench, trm_status 
         const struct trm_report *now = trm_batch_report(bench->batch, slot);
         enum srv_outcome outcome = outcome_of(now->halt);
         srv_track_add(job->group, &job->shared, now->answer, now->q_halt, now->confidence);
+        stats->steps++;
+        if (job->shared.steps == 1) {
+            srv_histogram_add(&stats->first_step, seconds_since(job->group->submitted_ns));
+        }
         if (outcome != SRV_RUNNING) {
             leave(w, m, bench, slot, outcome);
         } else if (job->group->every_step) {
@@ -245,6 +264,7 @@ static void step(struct worker *w, int m, struct srv_bench *bench) {
     if (bench->busy == 0) {
         return;
     }
+    uint64_t began_ns = uv_hrtime();
     admit(bench);
     trm_status status = trm_batch_busy(bench->batch) ? trm_batch_step(bench->batch, &error) : TRM_OK;
     if (status != TRM_OK) {
@@ -252,6 +272,10 @@ static void step(struct worker *w, int m, struct srv_bench *bench) {
                 error.text);
     }
     uv_mutex_lock(&w->scheduler->lock);
+    struct srv_model_stats *stats = &w->scheduler->lines[m].stats;
+    stats->rounds++;
+    stats->busy_seconds += seconds_since(began_ns);
+    srv_histogram_add(&stats->occupancy, (double)bench->busy / w->scheduler->config.slots);
     report(w, m, bench, status);
     report_refused(w, m, bench);
     uv_mutex_unlock(&w->scheduler->lock);
@@ -382,6 +406,9 @@ trm_status srv_scheduler_create(const struct srv_scheduler_config *config, struc
     s->config = *config;
     s->workers = calloc((size_t)config->workers, sizeof *s->workers);
     s->lines = calloc((size_t)config->models->count, sizeof *s->lines);
+    for (int m = 0; s->lines && m < config->models->count; m++) {
+        srv_model_stats_init(&s->lines[m].stats);
+    }
     s->has_lock = uv_mutex_init(&s->lock) == 0;
     s->has_work = uv_cond_init(&s->work) == 0;
     if (!s->workers || !s->lines || !s->has_lock || !s->has_work) {
@@ -501,6 +528,8 @@ trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group
     struct line *line = &s->lines[group->model->index];
     uv_mutex_lock(&s->lock);
     bool full = group->count > s->config.max_queue - s->waiting;
+    *(full ? &line->stats.refused : &line->stats.accepted) += (uint64_t)group->count;
+    group->submitted_ns = uv_hrtime();
     if (!full) {
         if (line->last) {
             group->next = line->last->next;
@@ -517,16 +546,16 @@ trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group
     return full ? TRM_FULL : TRM_OK;
 }
 
-void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group) {
+void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group, enum srv_outcome end) {
     uv_mutex_lock(&s->lock);
-    if (!group->cancelled) {
-        group->cancelled = true;
+    if (group->end == SRV_RUNNING) {
+        group->end = end;
         if (group->taken < group->count) {
             remove_group(s, group);
         }
         for (int i = 0; i < group->count; i++) {
             if (i >= group->taken) {
-                finish(s, &group->jobs[i], SRV_CANCELLED);
+                finish(s, &group->jobs[i], end);
             } else if (group->jobs[i].shared.outcome == SRV_RUNNING) {
                 publish(s, &group->jobs[i]);
             }
@@ -550,4 +579,16 @@ void srv_scheduler_collect(struct srv_scheduler *s, void (*update)(struct srv_jo
         next = job->next_seen;
         update(job, arg);
     }
+}
+
+void srv_scheduler_stats(struct srv_scheduler *s, struct srv_stats *stats, struct srv_model_stats *models) {
+    *stats = (struct srv_stats){.workers = s->config.workers, .max_queue = s->config.max_queue};
+    uv_mutex_lock(&s->lock);
+    for (int m = 0; m < s->config.models->count; m++) {
+        models[m] = s->lines[m].stats;
+        models[m].waiting = s->lines[m].waiting;
+        models[m].running = s->lines[m].running;
+        models[m].slots = s->config.slots * s->config.workers;
+    }
+    uv_mutex_unlock(&s->lock);
 }

@@ -53,9 +53,10 @@ void srv_scheduler_replace(struct srv_scheduler *scheduler, int model, struct sr
  * until each of its jobs was collected with an outcome other than SRV_RUNNING. */
 trm_status srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_group *group);
 
-/* Gives up a group's unfinished jobs: those that wait at once, those that run after the current step.
- * All of them are there to be collected (again), with the progress they have made. */
-void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group);
+/* Gives up a group's unfinished jobs with the outcome `end`, SRV_DEADLINE or SRV_CANCELLED: those that
+ * wait at once, those that run after the current step. All of them are there to be collected (again),
+ * with the progress they have made. */
+void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group, enum srv_outcome end);
 
 /* Brings `seen` of all updated jobs up to date and calls `update` for each, outside the lock. A job
  * is final with the first outcome that is not SRV_RUNNING; `update` may then free its group once

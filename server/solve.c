@@ -49,22 +49,6 @@ bool srv_solve_is_done(const struct srv_solve *solve, const struct srv_job *job)
     return solve->expired || job->seen.outcome != SRV_RUNNING;
 }
 
-static const char *halted_by(enum srv_outcome outcome) {
-    switch (outcome) {
-    case SRV_Q_HEAD:
-        return "q_head";
-    case SRV_VERIFIED:
-        return "verified";
-    case SRV_MAX_STEPS:
-        return "max_steps";
-    case SRV_RUNNING:
-    case SRV_CANCELLED:
-    case SRV_FAILED:
-        return "deadline"; /* the only reason to answer without a halt */
-    }
-    return "deadline";
-}
-
 struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct srv_job *job) {
     const struct srv_track *track = &job->seen;
     uint64_t now = uv_hrtime();
@@ -75,7 +59,7 @@ struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct
         .puzzle = job->tokens,
         .answer = track->steps ? srv_track_answer(solve->group, track, track->steps) : job->tokens,
         .steps = track->steps,
-        .halted_by = halted_by(track->outcome),
+        .halted_by = srv_outcome_name(track->outcome == SRV_RUNNING ? SRV_DEADLINE : track->outcome),
         .confidence = track->steps ? track->confidence[track->steps - 1] : 0,
         .q_halt = track->q_halt,
         .queue_ms = ms_between(solve->submitted_ns, started),
@@ -135,7 +119,7 @@ void srv_solve_update(struct srv_job *job, void *arg) {
 static void on_deadline(struct srv_exchange *x) {
     struct srv_solve *solve = x->data;
     solve->expired = true;
-    srv_scheduler_cancel(solve->server->scheduler, solve->group);
+    srv_scheduler_cancel(solve->server->scheduler, solve->group, SRV_DEADLINE);
     srv_scheduler_collect(solve->server->scheduler, srv_solve_update, NULL);
     srv_exchange_resume(x);
 }
@@ -147,7 +131,7 @@ static void on_ended(struct srv_exchange *x) {
     if (solve->pending == 0) {
         destroy(solve);
     } else {
-        srv_scheduler_cancel(solve->server->scheduler, solve->group);
+        srv_scheduler_cancel(solve->server->scheduler, solve->group, SRV_CANCELLED);
     }
 }
 
