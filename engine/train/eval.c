@@ -1,8 +1,8 @@
 /* eval.c - solves a set of puzzles by continuous batching and counts what came out right.
  *
- * Each thread owns a batch and draws rows from one atomic counter, so that no thread waits for
- * another. What happened to a row is written to that row's own record, by the one thread that drew
- * it; the calling thread adds the records up, in row order, after all threads have ended. */
+ * Each thread owns a batch and draws tries (row by row, rollout by rollout) from one atomic counter, so
+ * that no thread waits for another. What happened to a try is written to its own record, by the one
+ * thread that drew it; the calling thread adds the records up, in order, after all threads have ended. */
 #include "engine/train/eval.h"
 
 #include <pthread.h>
@@ -10,15 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_SLOTS = 16, MAX_THREADS = 1024 };
+enum { DEFAULT_SLOTS = 16, MAX_THREADS = 1024, MAX_ROLLOUTS = 1024 };
 
-#define NO_ROW SIZE_MAX
+#define NO_TRY SIZE_MAX
 
-/* What became of one puzzle. */
+/* What became of one try. */
 struct outcome {
     int cells, right; /* labelled cells; those answered right at the end */
     int steps;        /* supervision steps it ran */
-    bool halted;      /* by the halting head or the verifier */
+    enum trm_halt halt;
+    float q_halt; /* the last */
 };
 
 /* Shared by the threads of one evaluation. */
@@ -27,9 +28,10 @@ struct evaluation {
     const struct data_set *set;
     const struct train_eval_options *options;
     int threads, slots, max_steps;
-    struct outcome *outcomes; /* [set->count] */
-    uint8_t *exact_at;        /* [set->count, max_steps] 1 where the answer after that step was exact */
-    atomic_size_t next_row, done;
+    size_t rollouts, tries;   /* of a row, of all rows: try t is rollout t % rollouts of row t / rollouts */
+    struct outcome *outcomes; /* [tries] */
+    uint8_t *exact_at;        /* [tries, max_steps] 1 where the answer after that step was exact */
+    atomic_size_t next_try, done;
     atomic_bool failed;
 };
 
@@ -39,20 +41,23 @@ struct worker {
     pthread_t thread;
     bool reports_progress;
     trm_batch *batch;
-    size_t *row_of;  /* [slots] the row in each slot, NO_ROW for a free one */
+    size_t *try_of;  /* [slots] the try in each slot, NO_TRY for a free one */
     int32_t *tokens; /* [seq_len] the puzzle being admitted */
     trm_status status;
     trm_error error;
 };
 
-static trm_status admit_row(struct worker *worker, size_t row) {
+static trm_status admit_try(struct worker *worker, size_t number) {
     const struct evaluation *evaluation = worker->evaluation;
+    const size_t row = number / evaluation->rollouts, rollout = number % evaluation->rollouts;
     const struct data_set *set = evaluation->set;
     const struct trm_solve_options solve = {
         .max_steps = evaluation->max_steps,
         .min_steps = evaluation->options->min_steps,
         .no_halt = !evaluation->options->halt,
         .verify = evaluation->options->halt && evaluation->options->verify,
+        .noise = rollout > 0 ? evaluation->options->noise : 0.0f,
+        .seed = evaluation->options->seed + rollout,
     };
     const uint8_t *input = set->inputs + row * (size_t)set->seq_len;
     for (int i = 0; i < set->seq_len; i++)
@@ -62,40 +67,36 @@ static trm_status admit_row(struct worker *worker, size_t row) {
     trm_status status =
         trm_batch_admit(worker->batch, worker->tokens, set->identifiers[row], &solve, &slot, &worker->error);
     if (status == TRM_OK)
-        worker->row_of[slot] = row;
+        worker->try_of[slot] = number;
     return status;
 }
 
-/* Records the newest answer to `row`. */
-static void judge(struct evaluation *evaluation, size_t row, const struct trm_report *report) {
+/* Records the newest answer of a try. */
+static void judge(struct evaluation *evaluation, size_t number, const struct trm_report *report) {
     const struct data_set *set = evaluation->set;
-    const uint8_t *label = set->labels + row * (size_t)set->seq_len;
+    const uint8_t *label = set->labels + number / evaluation->rollouts * (size_t)set->seq_len;
     int cells = 0, right = 0;
     for (int i = 0; i < set->seq_len; i++) {
         cells += label[i] != 0;
         right += label[i] != 0 && report->answer[i] == label[i];
     }
-    evaluation->outcomes[row] = (struct outcome){
-        .cells = cells,
-        .right = right,
-        .steps = report->step,
-        .halted = report->halt == TRM_HALT_Q_HEAD || report->halt == TRM_HALT_VERIFIED,
-    };
-    evaluation->exact_at[row * (size_t)evaluation->max_steps + (size_t)(report->step - 1)] = right == cells;
+    evaluation->outcomes[number] = (struct outcome){
+        .cells = cells, .right = right, .steps = report->step, .halt = report->halt, .q_halt = report->q_halt};
+    evaluation->exact_at[number * (size_t)evaluation->max_steps + (size_t)(report->step - 1)] = right == cells;
 }
 
-/* Steps this worker's batch until no rows are left, refilling slots as they come free. */
-static trm_status run_rows(struct worker *worker) {
+/* Steps this worker's batch until no tries are left, refilling slots as they come free. */
+static trm_status run_tries(struct worker *worker) {
     struct evaluation *evaluation = worker->evaluation;
     const struct train_eval_options *options = evaluation->options;
-    const size_t count = evaluation->set->count;
+    const size_t rollouts = evaluation->rollouts;
 
     while (!atomic_load(&evaluation->failed)) {
         while (trm_batch_busy(worker->batch) < evaluation->slots) {
-            size_t row = atomic_fetch_add(&evaluation->next_row, 1);
-            if (row >= count)
+            size_t number = atomic_fetch_add(&evaluation->next_try, 1);
+            if (number >= evaluation->tries)
                 break;
-            trm_status status = admit_row(worker, row);
+            trm_status status = admit_try(worker, number);
             if (status != TRM_OK)
                 return status;
         }
@@ -106,18 +107,18 @@ static trm_status run_rows(struct worker *worker) {
         if (status != TRM_OK)
             return status;
         for (int slot = 0; slot < evaluation->slots; slot++) {
-            if (worker->row_of[slot] == NO_ROW)
+            if (worker->try_of[slot] == NO_TRY)
                 continue;
             const struct trm_report *report = trm_batch_report(worker->batch, slot);
-            judge(evaluation, worker->row_of[slot], report);
+            judge(evaluation, worker->try_of[slot], report);
             if (report->halt != TRM_RUNNING) {
                 trm_batch_release(worker->batch, slot);
-                worker->row_of[slot] = NO_ROW;
+                worker->try_of[slot] = NO_TRY;
                 atomic_fetch_add(&evaluation->done, 1);
             }
         }
         if (worker->reports_progress)
-            options->progress(options->progress_arg, atomic_load(&evaluation->done), count);
+            options->progress(options->progress_arg, atomic_load(&evaluation->done) / rollouts, evaluation->set->count);
     }
     return TRM_OK;
 }
@@ -128,25 +129,25 @@ static void *worker_main(void *arg) {
     struct evaluation *evaluation = worker->evaluation;
     const size_t slots = (size_t)evaluation->slots, seq_len = (size_t)evaluation->set->seq_len;
 
-    worker->row_of = calloc(slots, sizeof *worker->row_of);
+    worker->try_of = calloc(slots, sizeof *worker->try_of);
     worker->tokens = calloc(seq_len, sizeof *worker->tokens);
-    if (!worker->row_of || !worker->tokens) {
+    if (!worker->try_of || !worker->tokens) {
         worker->status =
-            trm_fail_memory(&worker->error, slots * sizeof *worker->row_of + seq_len * sizeof *worker->tokens);
+            trm_fail_memory(&worker->error, slots * sizeof *worker->try_of + seq_len * sizeof *worker->tokens);
         goto cleanup;
     }
     for (size_t slot = 0; slot < slots; slot++)
-        worker->row_of[slot] = NO_ROW;
+        worker->try_of[slot] = NO_TRY;
     worker->status = trm_batch_create(evaluation->model, evaluation->slots, &worker->batch, &worker->error);
     if (worker->status == TRM_OK)
-        worker->status = run_rows(worker);
+        worker->status = run_tries(worker);
 
 cleanup:
     if (worker->status != TRM_OK)
         atomic_store(&evaluation->failed, true);
     trm_batch_destroy(worker->batch);
     free(worker->tokens);
-    free(worker->row_of);
+    free(worker->try_of);
     return NULL;
 }
 
@@ -181,10 +182,23 @@ static trm_status run_workers(struct evaluation *evaluation, trm_error *err) {
     return status;
 }
 
-static void add_to_group(struct train_eval_group *group, const struct outcome *outcome) {
+/* The first of a puzzle's tries ([rollouts]) that the verifier accepted, or else the one of which the
+ * halting head thinks most. */
+static size_t choose(const struct outcome *tries, size_t rollouts) {
+    size_t best = 0;
+    for (size_t r = 0; r < rollouts; r++) {
+        if (tries[r].halt == TRM_HALT_VERIFIED)
+            return r;
+        if (tries[r].q_halt > tries[best].q_halt)
+            best = r;
+    }
+    return best;
+}
+
+static void add_to_group(struct train_eval_group *group, bool exact, uint64_t steps) {
     group->puzzles++;
-    group->exact += outcome->right == outcome->cells;
-    group->steps += (uint64_t)outcome->steps;
+    group->exact += exact;
+    group->steps += steps;
 }
 
 static enum train_eval_difficulty difficulty_of(int32_t rating) {
@@ -196,20 +210,27 @@ static enum train_eval_difficulty difficulty_of(int32_t rating) {
 static void reduce(const struct evaluation *evaluation, struct train_eval_result *result) {
     const struct data_set *set = evaluation->set;
     for (size_t row = 0; row < set->count; row++) {
-        const struct outcome *outcome = &evaluation->outcomes[row];
+        const struct outcome *tries = &evaluation->outcomes[row * evaluation->rollouts];
+        const size_t chosen = choose(tries, evaluation->rollouts);
+        const struct outcome *outcome = &tries[chosen];
+        uint64_t steps = 0;
         if (outcome->cells == 0)
             continue;
+        for (size_t r = 0; r < evaluation->rollouts; r++)
+            steps += (uint64_t)tries[r].steps;
         const bool exact = outcome->right == outcome->cells;
-        add_to_group(&result->all, outcome);
+        const bool halted = outcome->halt != TRM_HALT_MAX_STEPS;
+        add_to_group(&result->all, exact, steps);
         if (set->sources[row] < result->source_count)
-            add_to_group(&result->by_source[set->sources[row]], outcome);
+            add_to_group(&result->by_source[set->sources[row]], exact, steps);
         if (set->ratings[row] >= 0)
-            add_to_group(&result->by_difficulty[difficulty_of(set->ratings[row])], outcome);
+            add_to_group(&result->by_difficulty[difficulty_of(set->ratings[row])], exact, steps);
         result->cells += (uint64_t)outcome->cells;
         result->cells_right += (uint64_t)outcome->right;
-        result->halted += outcome->halted;
-        result->halted_exact += outcome->halted && exact;
-        const uint8_t *exact_at = evaluation->exact_at + row * (size_t)evaluation->max_steps;
+        result->halted += halted;
+        result->halted_exact += halted && exact;
+        const uint8_t *exact_at =
+            evaluation->exact_at + (row * evaluation->rollouts + chosen) * (size_t)evaluation->max_steps;
         for (int step = 0; step < evaluation->max_steps; step++)
             result->exact_by_step[step] += step < outcome->steps ? exact_at[step] : exact;
     }
@@ -224,10 +245,13 @@ static trm_status check(struct evaluation *evaluation, const struct train_eval_o
     if (set->vocab_size != info->vocab_size)
         return trm_fail(err, TRM_INVALID, "the puzzles have a vocabulary of %d tokens, the model one of %d",
                         set->vocab_size, info->vocab_size);
-    if (options->max_steps < 0 || options->min_steps < 0 || options->threads < 0 || options->slots < 0)
+    if (options->max_steps < 0 || options->min_steps < 0 || options->threads < 0 || options->slots < 0 ||
+        options->rollouts < 0)
         return trm_fail(err, TRM_INVALID, "an option of the evaluation is negative");
     if (options->threads > MAX_THREADS)
         return trm_fail(err, TRM_INVALID, "%d threads: at most %d are possible", options->threads, MAX_THREADS);
+    if (options->rollouts > MAX_ROLLOUTS)
+        return trm_fail(err, TRM_INVALID, "%d rollouts: at most %d are possible", options->rollouts, MAX_ROLLOUTS);
     if (options->verify && info->puzzle != TRM_PUZZLE_SUDOKU)
         return trm_fail(err, TRM_UNSUPPORTED,
                         "the model does not say that its puzzles are Sudokus: nothing verifies them");
@@ -235,8 +259,11 @@ static trm_status check(struct evaluation *evaluation, const struct train_eval_o
     evaluation->threads = options->threads > 0 ? options->threads : 1;
     evaluation->slots = options->slots > 0 ? options->slots : DEFAULT_SLOTS;
 
+    evaluation->rollouts = options->rollouts > 0 ? (size_t)options->rollouts : 1;
+    evaluation->tries = set->count * evaluation->rollouts;
+
     /* A small set is shared evenly: no thread takes it all at once. */
-    size_t share = set->count / (size_t)evaluation->threads + 1;
+    size_t share = evaluation->tries / (size_t)evaluation->threads + 1;
     if ((size_t)evaluation->slots > share)
         evaluation->slots = (int)share;
     if (evaluation->max_steps < 1)
@@ -260,10 +287,11 @@ trm_status train_evaluate(trm_model *model, const struct data_set *set, const st
     result->source_count = set->source_count;
     result->exact_by_step = calloc(max_steps, sizeof *result->exact_by_step);
     result->by_source = calloc((size_t)set->source_count + 1, sizeof *result->by_source);
-    evaluation.outcomes = calloc(set->count + 1, sizeof *evaluation.outcomes);
-    evaluation.exact_at = calloc(set->count + 1, max_steps);
+    evaluation.outcomes = calloc(set->count + 1, evaluation.rollouts * sizeof *evaluation.outcomes);
+    evaluation.exact_at = calloc(set->count + 1, evaluation.rollouts * max_steps);
     if (!result->exact_by_step || !result->by_source || !evaluation.outcomes || !evaluation.exact_at) {
-        status = trm_fail(err, TRM_NO_MEMORY, "out of memory for %zu puzzles of %zu steps", set->count, max_steps);
+        status = trm_fail(err, TRM_NO_MEMORY, "out of memory for %zu puzzles of %zu x %zu steps", set->count,
+                          evaluation.rollouts, max_steps);
         goto cleanup;
     }
     status = run_workers(&evaluation, err);

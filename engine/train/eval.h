@@ -3,7 +3,11 @@
  * Used by the trainer while it trains (a few puzzles) and by trm-eval (whole collections). The
  * numbers do not depend on how many threads or slots computed them. A cell counts if its label is
  * not 0 (ignored); a puzzle is exact when all its counting cells are right; a puzzle without any
- * label cannot be judged and is left out. */
+ * label cannot be judged and is left out.
+ *
+ * With several rollouts a puzzle's answer is that of the first one that the verifier accepted, or else
+ * of the one whose last q_halt is highest; everything is counted of that rollout, but for the steps,
+ * which are summed over all of them. */
 #ifndef TRM_ENGINE_TRAIN_EVAL_H
 #define TRM_ENGINE_TRAIN_EVAL_H
 
@@ -16,6 +20,9 @@ struct train_eval_options {
     int min_steps; /* a halt before this step is not accepted */
     bool halt;     /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
     bool verify;   /* with halt: stop exactly when the verifier accepts the answer */
+    int rollouts;  /* tries of each puzzle; 0: 1. All run to their end; the first never has noise */
+    float noise;   /* standard deviation of the noise on the latents of the others */
+    uint64_t seed; /* rollout r has the noise of seed + r */
     int threads;   /* 0: 1; the calling thread is one of them */
     int slots;     /* puzzles in flight per thread; 0: 16 */
 

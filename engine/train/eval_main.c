@@ -24,23 +24,29 @@ struct settings {
     struct train_eval_options options;
 };
 
-static const char usage_text[] = "usage: trm-eval --model FILE --data FILE_OR_DIR [options]\n"
-                                 "\n"
-                                 "Solves every puzzle of a collection and compares the answers with the labels.\n"
-                                 "\n"
-                                 "  --model FILE          checkpoint (safetensors)\n"
-                                 "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout\n"
-                                 "  --limit N             only the first N puzzles\n"
-                                 "  --halt                stop a puzzle when the halting head is confident (default)\n"
-                                 "  --no-halt             run all steps, as published evaluations do\n"
-                                 "  --verify              stop a puzzle exactly when its answer obeys the rules\n"
-                                 "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
-                                 "  --min-steps N         do not stop before this step\n"
-                                 "  --backend NAME        onednn (default) or reference\n"
-                                 "  --dtype NAME          f32 (default), bf16 or auto: bf16 where it is faster\n"
-                                 "  --threads N           worker threads (default: one per core)\n"
-                                 "  --json                print one JSON object\n"
-                                 "  --help, --version\n";
+static const char usage_text[] =
+    "usage: trm-eval --model FILE --data FILE_OR_DIR [options]\n"
+    "\n"
+    "Solves every puzzle of a collection and compares the answers with the labels.\n"
+    "\n"
+    "  --model FILE          checkpoint (safetensors)\n"
+    "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout\n"
+    "  --limit N             only the first N puzzles\n"
+    "  --halt                stop a puzzle when the halting head is confident (default)\n"
+    "  --no-halt             run all steps, as published evaluations do\n"
+    "  --verify              stop a puzzle exactly when its answer obeys the rules\n"
+    "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
+    "  --min-steps N         do not stop before this step\n"
+    "  --rollouts K          try each puzzle K times, with noise but for the first try, and\n"
+    "                        take the try that obeys the rules (with --verify) or of which\n"
+    "                        the halting head thinks most; steps are summed over all tries\n"
+    "  --noise S             standard deviation of that noise\n"
+    "  --seed N              of that noise (default 0)\n"
+    "  --backend NAME        onednn (default) or reference\n"
+    "  --dtype NAME          f32 (default), bf16 or auto: bf16 where it is faster\n"
+    "  --threads N           worker threads (default: one per core)\n"
+    "  --json                print one JSON object\n"
+    "  --help, --version\n";
 
 static const char *const class_keys[TRAIN_EVAL_CLASSES] = {"0", "1-3", "4+"};
 static const char *const class_names[TRAIN_EVAL_CLASSES] = {"no guess", "1-3 guesses", "4+ guesses"};
@@ -49,6 +55,12 @@ static const char *const class_names[TRAIN_EVAL_CLASSES] = {"no guess", "1-3 gue
 static int usage_error(const char *problem, const char *what) {
     fprintf(stderr, "trm-eval: %s%s\nTry 'trm-eval --help'.\n", problem, what);
     return EXIT_USAGE;
+}
+
+static bool parse_deviation(const char *text, float *value) {
+    char *end;
+    *value = strtof(text, &end);
+    return end != text && *end == '\0' && *value >= 0 && *value <= 100;
 }
 
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
@@ -62,6 +74,9 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"verify", no_argument, NULL, 'V'},
         {"max-steps", required_argument, NULL, 'M'},
         {"min-steps", required_argument, NULL, 'n'},
+        {"rollouts", required_argument, NULL, 'R'},
+        {"noise", required_argument, NULL, 'S'},
+        {"seed", required_argument, NULL, 's'},
         {"backend", required_argument, NULL, 'k'},
         {"dtype", required_argument, NULL, 'y'},
         {"threads", required_argument, NULL, 't'},
@@ -104,6 +119,20 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
                 return usage_error("--min-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.min_steps = (int)number;
             break;
+        case 'R':
+            if (!trm_parse_number(optarg, 1, 1024, &number))
+                return usage_error("--rollouts wants a number from 1 to 1024, not ", optarg);
+            settings->options.rollouts = (int)number;
+            break;
+        case 'S':
+            if (!parse_deviation(optarg, &settings->options.noise))
+                return usage_error("--noise wants a number from 0 to 100, not ", optarg);
+            break;
+        case 's':
+            if (!trm_parse_number(optarg, 0, LONG_MAX, &number))
+                return usage_error("--seed wants a number from 0, not ", optarg);
+            settings->options.seed = (uint64_t)number;
+            break;
         case 'k':
             if (!trm_parse_backend(optarg, &settings->precision.backend))
                 return usage_error("--backend is onednn or reference, not ", optarg);
@@ -139,6 +168,8 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         return usage_error("--data is missing", "");
     if (settings->options.verify && !settings->options.halt)
         return usage_error("--verify and --no-halt contradict each other", "");
+    if ((settings->options.rollouts > 1) != (settings->options.noise > 0))
+        return usage_error("--rollouts above 1 and --noise above 0 need each other", "");
     return -1;
 }
 
@@ -188,13 +219,15 @@ static trm_status print_json(const struct settings *settings, const struct data_
         bad |= json_object_set_new(by_source, set->source_names[i], json_group(&result->by_source[i]));
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
         bad |= json_object_set_new(by_difficulty, class_keys[i], json_group(&result->by_difficulty[i]));
-    root = json_pack(
-        "{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O}", "model", settings->model, "data", settings->data,
-        "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
-        "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
-        json_share((double)result->all.steps, puzzles), "halted_fraction", json_share((double)result->halted, puzzles),
-        "halt_precision", json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
-        "accuracy_by_step", by_step, "by_source", by_source);
+    root = json_pack("{s:s, s:s, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O}", "model", settings->model,
+                     "data", settings->data, "rollouts", settings->options.rollouts, "noise",
+                     (double)settings->options.noise, "seed", (json_int_t)settings->options.seed, "puzzles",
+                     (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
+                     "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+                     json_share((double)result->all.steps, puzzles), "halted_fraction",
+                     json_share((double)result->halted, puzzles), "halt_precision",
+                     json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
+                     "accuracy_by_step", by_step, "by_source", by_source);
     if (root && has_difficulties(result))
         bad |= json_object_set(root, "by_difficulty", by_difficulty);
     if (!root || bad || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
@@ -281,7 +314,7 @@ cleanup:
 int main(int argc, char **argv) {
     struct settings settings = {
         .precision = {.dtype = TRM_DTYPE_F32},
-        .options = {.halt = true, .threads = trm_core_count()},
+        .options = {.halt = true, .rollouts = 1, .threads = trm_core_count()},
     };
     int code = parse_arguments(argc, argv, &settings);
     if (code >= 0)

@@ -118,6 +118,37 @@ def test_the_result_does_not_depend_on_the_threads(model, puzzles):
     assert one == two
 
 
+def test_rollouts_are_counted_and_the_first_is_the_puzzle_without_noise(model, puzzles):
+    """Fixed steps make the sums exact. Noise of next to nothing changes no answer."""
+    options = ("--limit", "20", "--no-halt", "--max-steps", "3")
+    one = evaluate(model, puzzles, *options)
+    three = evaluate(model, puzzles, *options, "--rollouts", "3", "--noise", "1e-30")
+    assert one["rollouts"] == 1 and three["rollouts"] == 3
+    assert three["mean_steps"] == 3 * one["mean_steps"]
+    for key in ("puzzles", "exact_accuracy", "cell_accuracy", "accuracy_by_step"):
+        assert three[key] == one[key]
+
+
+def test_rollouts_do_not_depend_on_the_threads_and_do_on_the_seed(model, puzzles):
+    options = ("--limit", "30", "--max-steps", "4", "--rollouts", "3", "--noise", "1")
+    one = evaluate(model, puzzles, *options, "--threads", "1")
+    two = evaluate(model, puzzles, *options, "--threads", "2")
+    other = evaluate(model, puzzles, *options, "--seed", "1000")
+    del one["seconds"], two["seconds"]
+    assert one == two
+    assert (one["cell_accuracy"], one["mean_steps"]) != (other["cell_accuracy"], other["mean_steps"])
+
+
+def test_verified_rollouts_solve_all_that_one_pass_solves(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model")
+    one = evaluate(bundled_models()[0], puzzles, "--limit", "60", "--verify")
+    four = evaluate(bundled_models()[0], puzzles, "--limit", "60", "--verify", "--rollouts", "4", "--noise", "0.3")
+    assert four["exact_accuracy"] >= one["exact_accuracy"]
+    assert four["mean_steps"] > one["mean_steps"]
+    assert four["halt_precision"] == 1
+
+
 def test_both_backends_agree(puzzles):
     if not os.path.exists(GOLDEN):
         pytest.skip("no %s beside this checkout" % GOLDEN)
@@ -196,6 +227,12 @@ def test_missing_files_are_named(model):
     ["--model", "m", "--data", "d", "--backend", "gpu"],
     ["--model", "m", "--data", "d", "--dtype", "f64"],
     ["--model", "m", "--data", "d", "--no-halt", "--verify"],
+    ["--model", "m", "--data", "d", "--rollouts", "0", "--noise", "1"],
+    ["--model", "m", "--data", "d", "--rollouts", "4"],
+    ["--model", "m", "--data", "d", "--noise", "0.5"],
+    ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "nan"],
+    ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "-1"],
+    ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "1", "--seed", "x"],
 ])
 def test_a_wrong_command_line_of_trm_eval_exits_2(arguments):
     done = run(EVAL, *arguments)
