@@ -1,25 +1,6 @@
 /* answer.c - the one writer of answers and steps, so that a streamed answer and a plain one cannot
  * differ. No state. */
-#define _GNU_SOURCE /* strcasestr */
 #include "proto/answer.h"
-
-#include <string.h>
-
-enum proto_framing proto_framing_of(const char *accept) {
-    if (accept && strcasestr(accept, "text/event-stream")) {
-        return PROTO_SSE;
-    }
-    if (accept && strcasestr(accept, "application/x-ndjson")) {
-        return PROTO_NDJSON;
-    }
-    return PROTO_JSON;
-}
-
-const char *proto_framing_type(enum proto_framing framing) {
-    return framing == PROTO_SSE      ? "text/event-stream"
-           : framing == PROTO_NDJSON ? "application/x-ndjson"
-                                     : "application/json";
-}
 
 /* "answer" to "q_halt": the members that every form of an answer has, and timing_ms still open. */
 static void write_members(struct proto_text *text, const struct proto_answer *answer) {

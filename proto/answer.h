@@ -8,15 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/accept.h"
 #include "proto/grid.h"
 #include "proto/problem.h"
 #include "proto/text.h"
-
-enum proto_framing { PROTO_JSON, PROTO_SSE, PROTO_NDJSON };
-
-/* What the Accept header asks for; NULL is plain JSON. */
-enum proto_framing proto_framing_of(const char *accept);
-const char *proto_framing_type(enum proto_framing framing); /* the Content-Type */
 
 /* One solved puzzle. */
 struct proto_answer {

@@ -15,6 +15,7 @@ static const struct kind kinds[] = {
     [PROTO_NOT_FOUND] = {404, "not-found", "There is nothing at this path"},
     [PROTO_UNKNOWN_MODEL] = {404, "unknown-model", "No such model"},
     [PROTO_METHOD] = {405, "method-not-allowed", "This path has other methods"},
+    [PROTO_NOT_ACCEPTABLE] = {406, "not-acceptable", "No form of the answer is acceptable"},
     [PROTO_TIMEOUT] = {408, "timeout", "The body did not arrive in time"},
     [PROTO_TOO_LARGE] = {413, "too-large", "The body is too large"},
     [PROTO_MEDIA_TYPE] = {415, "media-type", "The body must be JSON"},

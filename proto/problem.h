@@ -9,18 +9,19 @@
 #include "proto/text.h"
 
 enum proto_problem_kind {
-    PROTO_BAD_JSON,      /* 400 the body is not JSON */
-    PROTO_NOT_FOUND,     /* 404 no such path */
-    PROTO_UNKNOWN_MODEL, /* 404 no such model */
-    PROTO_METHOD,        /* 405 the path has other methods */
-    PROTO_TIMEOUT,       /* 408 the body did not arrive in time */
-    PROTO_TOO_LARGE,     /* 413 the body is over the limit */
-    PROTO_MEDIA_TYPE,    /* 415 the body is clearly something else than JSON */
-    PROTO_INVALID,       /* 422 JSON, but not a request: `pointer` names the member */
-    PROTO_CONTRADICTION, /* 422 two clues exclude each other */
-    PROTO_INTERNAL,      /* 500 ours */
-    PROTO_OVERLOADED,    /* 503 the queue is full: try again */
-    PROTO_SHUTTING_DOWN  /* 503 the server is about to end */
+    PROTO_BAD_JSON,       /* 400 the body is not JSON */
+    PROTO_NOT_FOUND,      /* 404 no such path */
+    PROTO_UNKNOWN_MODEL,  /* 404 no such model */
+    PROTO_METHOD,         /* 405 the path has other methods */
+    PROTO_NOT_ACCEPTABLE, /* 406 the Accept header allows none of the forms of an answer */
+    PROTO_TIMEOUT,        /* 408 the body did not arrive in time */
+    PROTO_TOO_LARGE,      /* 413 the body is over the limit */
+    PROTO_MEDIA_TYPE,     /* 415 the body is clearly something else than JSON */
+    PROTO_INVALID,        /* 422 JSON, but not a request: `pointer` names the member */
+    PROTO_CONTRADICTION,  /* 422 two clues exclude each other */
+    PROTO_INTERNAL,       /* 500 ours */
+    PROTO_OVERLOADED,     /* 503 the queue is full: try again */
+    PROTO_SHUTTING_DOWN   /* 503 the server is about to end */
 };
 
 struct proto_problem {

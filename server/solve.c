@@ -206,10 +206,17 @@ static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct 
     struct srv_server *server = x->server;
     struct proto_limits limits = {
         .max_steps = server->options->step_limit, .max_grids = server->options->max_queue, .max_rollouts = 1};
+    enum proto_framing framing;
     struct proto_request request;
     struct srv_solve *solve = NULL;
     if (server->draining) {
         proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
+        return NULL;
+    }
+    if (!proto_accept(srv_exchange_header(x, "Accept"), &framing)) {
+        proto_problem_set(problem, PROTO_NOT_ACCEPTABLE, "",
+                          "answers are application/json, text/event-stream or "
+                          "application/x-ndjson");
         return NULL;
     }
     if (!proto_request_read(x->body, x->body_length, &limits, &request, problem)) {
@@ -224,7 +231,7 @@ static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct 
     solve->exchange = x;
     solve->many = request.many;
     solve->pending = request.count;
-    solve->framing = proto_framing_of(srv_exchange_header(x, "Accept"));
+    solve->framing = framing;
     solve->submitted_ns = uv_hrtime();
     snprintf(solve->id, sizeof solve->id, "%08" PRIx32 "-%" PRIu64, server->run_id, ++server->last_id);
     *deadline_ms = request.options.deadline_ms;

@@ -110,14 +110,6 @@ static void test_a_ping_is_a_comment(void **state) {
     assert_written(&text, ": ping\n\n");
 }
 
-static void test_framing_follows_the_accept_header(void **state) {
-    (void)state;
-    assert_int_equal(proto_framing_of(NULL), PROTO_JSON);
-    assert_int_equal(proto_framing_of("*/*"), PROTO_JSON);
-    assert_int_equal(proto_framing_of("Text/Event-Stream"), PROTO_SSE);
-    assert_int_equal(proto_framing_of("application/x-ndjson; q=1"), PROTO_NDJSON);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_answer),
@@ -126,7 +118,6 @@ int main(void) {
         cmocka_unit_test(test_a_step_tells_what_changed),
         cmocka_unit_test(test_a_streamed_problem_keeps_its_own_type),
         cmocka_unit_test(test_a_ping_is_a_comment),
-        cmocka_unit_test(test_framing_follows_the_accept_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
