@@ -2,13 +2,19 @@
 #include "proto/grid.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/data/sudoku.h"
 
-enum { BLANK = 1 }; /* the token of a blank cell; digit d is BLANK + d */
+enum { FIRST = 1 }; /* the token of a form's first symbol; 0 is padding */
 
-trm_status proto_form_of(int seq_len, int vocab_size, bool sudoku, struct proto_form *form, trm_error *err) {
+/* A Sudoku's first symbol is blank: digit d is token FIRST + d. */
+static const char *const sudoku_symbols[] = {[4] = ".1234", [6] = ".123456", [9] = ".123456789"};
+static const char maze_symbols[] = "# SGo";
+
+trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, struct proto_form *form, trm_error *err) {
+    const bool sudoku = puzzle == TRM_PUZZLE_SUDOKU;
     int side = 0;
     while (side < 1024 && side * side < seq_len) {
         side++;
@@ -19,12 +25,48 @@ trm_status proto_form_of(int seq_len, int vocab_size, bool sudoku, struct proto_
     if (sudoku && data_sudoku_size_of(seq_len) != side) {
         return trm_fail(err, TRM_UNSUPPORTED, "there is no Sudoku of %d cells", seq_len);
     }
-    if (sudoku && vocab_size < side + BLANK + 1) {
-        return trm_fail(err, TRM_UNSUPPORTED, "a vocabulary of %d has no room for the digits 1 to %d", vocab_size,
-                        side);
+    const char *symbols = sudoku ? sudoku_symbols[side] : puzzle == TRM_PUZZLE_MAZE ? maze_symbols : NULL;
+    if (symbols && (size_t)vocab_size < FIRST + strlen(symbols)) {
+        return trm_fail(err, TRM_UNSUPPORTED, "a vocabulary of %d has no room for the symbols \"%s\"", vocab_size,
+                        symbols);
     }
-    *form = (struct proto_form){.side = side, .sudoku_size = sudoku ? side : 0, .vocab_size = vocab_size};
+    *form = (struct proto_form){
+        .side = side, .sudoku_size = sudoku ? side : 0, .vocab_size = vocab_size, .symbols = symbols};
     return TRM_OK;
+}
+
+/* How much more than its integer a token is. */
+static int offset(const struct proto_form *form) {
+    return form->sudoku_size ? FIRST : 0;
+}
+
+int proto_form_last(const struct proto_form *form) {
+    return form->sudoku_size ? form->sudoku_size : form->vocab_size - 1;
+}
+
+int32_t proto_form_integer(const struct proto_form *form, int32_t token) {
+    int32_t integer = token - offset(form);
+    return integer >= 0 && integer <= proto_form_last(form) ? integer : 0;
+}
+
+bool proto_form_token(const struct proto_form *form, json_int_t integer, int32_t *token) {
+    if (integer < 0 || integer > proto_form_last(form)) {
+        return false;
+    }
+    *token = (int32_t)integer + offset(form);
+    return true;
+}
+
+void proto_form_write_symbols(const struct proto_form *form, struct proto_text *text) {
+    if (!form->symbols) {
+        proto_text_add_literal(text, "null");
+        return;
+    }
+    proto_text_add_literal(text, offset(form) ? "[" : "[\"\",");
+    for (const char *symbol = form->symbols; *symbol; symbol++) {
+        proto_text_addf(text, "%s\"%c\"", symbol == form->symbols ? "" : ",", *symbol);
+    }
+    proto_text_add_literal(text, "]");
 }
 
 size_t proto_grid_cells(const json_t *grid) {
@@ -40,16 +82,15 @@ static bool read_characters(const char *text, size_t count, const struct proto_f
                             int32_t *tokens, struct proto_problem *problem) {
     for (size_t i = 0; i < count; i++) {
         unsigned char c = (unsigned char)text[i];
-        int digit = c == '.' ? 0 : c - '0';
-        if (digit < 0 || digit > form->sudoku_size) {
+        const char *symbol = strchr(form->symbols, form->sudoku_size && c == '0' ? '.' : c);
+        if (!symbol || !c) {
             char shown[8];
             bool printable = c > ' ' && c < 0x7f;
             snprintf(shown, sizeof shown, printable ? "'%c'" : "\\x%02x", c);
-            return proto_problem_set(problem, PROTO_INVALID, pointer,
-                                     "character %zu is %s; cells are the digits 1 to %d, and 0 or . for blank", i + 1,
-                                     shown, form->sudoku_size);
+            return proto_problem_set(problem, PROTO_INVALID, pointer, "character %zu is %s; cells are of \"%s\"%s",
+                                     i + 1, shown, form->symbols, form->sudoku_size ? ", and 0 is . too" : "");
         }
-        tokens[i] = BLANK + digit;
+        tokens[i] = FIRST + (int32_t)(symbol - form->symbols);
     }
     return true;
 }
@@ -63,24 +104,14 @@ static void pointer_to(char *pointer, size_t size, const char *grid, int row, in
     }
 }
 
-static bool read_cell(const json_t *cell, const struct proto_form *form, int32_t *token) {
-    json_int_t last = form->sudoku_size ? form->sudoku_size : form->vocab_size - 1;
-    json_int_t value = json_integer_value(cell);
-    if (!json_is_integer(cell) || value < 0 || value > last) {
-        return false;
-    }
-    *token = (form->sudoku_size ? BLANK : 0) + (int32_t)value;
-    return true;
-}
-
 static bool read_row(const json_t *row, const struct proto_form *form, const char *grid_pointer, int number,
                      int32_t *tokens, struct proto_problem *problem) {
     char pointer[sizeof problem->pointer];
     pointer_to(pointer, sizeof pointer, grid_pointer, number, -1);
-    bool characters = form->sudoku_size && json_is_string(row);
+    bool characters = form->symbols && json_is_string(row);
     if (!characters && !json_is_array(row)) {
         return proto_problem_set(problem, PROTO_INVALID, pointer, "a row is an array of %d integers%s", form->side,
-                                 form->sudoku_size ? " or a string" : "");
+                                 form->symbols ? " or a string" : "");
     }
     size_t cells = characters ? json_string_length(row) : json_array_size(row);
     if (cells != (size_t)form->side) {
@@ -90,10 +121,11 @@ static bool read_row(const json_t *row, const struct proto_form *form, const cha
         return read_characters(json_string_value(row), cells, form, pointer, tokens, problem);
     }
     for (int column = 0; column < form->side; column++) {
-        if (!read_cell(json_array_get(row, (size_t)column), form, &tokens[column])) {
+        const json_t *cell = json_array_get(row, (size_t)column);
+        if (!json_is_integer(cell) || !proto_form_token(form, json_integer_value(cell), &tokens[column])) {
             pointer_to(pointer, sizeof pointer, grid_pointer, number, column);
             return proto_problem_set(problem, PROTO_INVALID, pointer, "a cell is an integer from 0 to %d",
-                                     form->sudoku_size ? form->sudoku_size : form->vocab_size - 1);
+                                     proto_form_last(form));
         }
     }
     return true;
@@ -116,8 +148,7 @@ static bool read_rows(const json_t *grid, const struct proto_form *form, const c
 /* Digits of a Sudoku, 0 where a token is none. */
 static void to_digits(const struct proto_form *form, const int32_t *tokens, uint8_t *digits /* [side * side] */) {
     for (int i = 0; i < form->side * form->side; i++) {
-        int32_t digit = tokens[i] - BLANK;
-        digits[i] = digit >= 1 && digit <= form->sudoku_size ? (uint8_t)digit : 0;
+        digits[i] = (uint8_t)proto_form_integer(form, tokens[i]);
     }
 }
 
@@ -141,36 +172,46 @@ static bool check_clues(const json_t *grid, const struct proto_form *form, const
                              a % side + 1, b / side + 1, b % side + 1, digits[b]);
 }
 
-bool proto_grid_read(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
-                     struct proto_problem *problem) {
+/* The cells of `grid`, each by itself. */
+static bool read_cells(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
+                       struct proto_problem *problem) {
     size_t cells = (size_t)form->side * (size_t)form->side;
-    if (form->sudoku_size && json_is_string(grid)) {
+    if (form->symbols && json_is_string(grid)) {
         if (json_string_length(grid) != cells) {
             return proto_problem_set(problem, PROTO_INVALID, pointer, "the grid has %zu characters, not %zu",
                                      json_string_length(grid), cells);
         }
-        if (!read_characters(json_string_value(grid), cells, form, pointer, tokens, problem)) {
-            return false;
-        }
-    } else if (!json_is_array(grid)) {
-        return proto_problem_set(problem, PROTO_INVALID, pointer, "a grid is an array of %d rows%s", form->side,
-                                 form->sudoku_size ? " or one string of all cells" : "");
-    } else if (!read_rows(grid, form, pointer, tokens, problem)) {
-        return false;
+        return read_characters(json_string_value(grid), cells, form, pointer, tokens, problem);
     }
-    return !form->sudoku_size || check_clues(grid, form, pointer, tokens, problem);
+    if (!json_is_array(grid)) {
+        return proto_problem_set(problem, PROTO_INVALID, pointer, "a grid is an array of %d rows%s", form->side,
+                                 form->symbols ? " or one string of all cells" : "");
+    }
+    return read_rows(grid, form, pointer, tokens, problem);
+}
+
+bool proto_grid_read(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
+                     struct proto_problem *problem) {
+    return read_cells(grid, form, pointer, tokens, problem) &&
+           (!form->sudoku_size || check_clues(grid, form, pointer, tokens, problem));
+}
+
+bool proto_grid_fits(const json_t *grid, const struct proto_form *form) {
+    struct proto_problem problem;
+    int32_t *tokens = calloc((size_t)form->side * (size_t)form->side, sizeof *tokens);
+    bool fits = tokens && read_cells(grid, form, "", tokens, &problem);
+    free(tokens);
+    return fits;
 }
 
 void proto_grid_write(const struct proto_form *form, const int32_t *tokens, struct proto_text *text) {
     for (int row = 0; row < form->side; row++) {
         proto_text_add_literal(text, row ? "],[" : "[[");
         for (int column = 0; column < form->side; column++) {
-            int32_t token = tokens[row * form->side + column];
-            int32_t digit = token > BLANK ? token - BLANK : 0;
             if (column) {
                 proto_text_add(text, ",", 1);
             }
-            proto_text_add_int(text, form->sudoku_size ? digit : token);
+            proto_text_add_int(text, proto_form_integer(form, tokens[row * form->side + column]));
         }
     }
     proto_text_add_literal(text, "]]");

@@ -82,6 +82,10 @@ size_t proto_request_cells(const struct proto_request *request) {
     return proto_grid_cells(grid_at(request, 0));
 }
 
+bool proto_request_fits(const struct proto_request *request, const struct proto_form *form) {
+    return proto_grid_fits(grid_at(request, 0), form);
+}
+
 bool proto_request_tokens(const struct proto_request *request, int index, const struct proto_form *form,
                           int32_t *tokens, struct proto_problem *problem) {
     char pointer[32] = "/grid";

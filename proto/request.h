@@ -35,6 +35,9 @@ bool proto_request_read(const char *body, size_t length, const struct proto_limi
 /* Cells of the first grid as far as one can tell, to choose a model by. */
 size_t proto_request_cells(const struct proto_request *request);
 
+/* Whether the first grid has the shape and only symbols of `form`. */
+bool proto_request_fits(const struct proto_request *request, const struct proto_form *form);
+
 /* Reads puzzle `index` into tokens ([side * side] of `form`). */
 bool proto_request_tokens(const struct proto_request *request, int index, const struct proto_form *form,
                           int32_t *tokens, struct proto_problem *problem);

@@ -35,7 +35,7 @@ static trm_status open_one(const char *spec, const struct trm_model_options *pre
         return status;
     }
     const struct trm_model_info *info = trm_model_info(model->engine);
-    return proto_form_of(info->seq_len, info->vocab_size, info->puzzle == TRM_PUZZLE_SUDOKU, &model->form, err);
+    return proto_form_of(info->seq_len, info->vocab_size, info->puzzle, &model->form, err);
 }
 
 trm_status srv_models_open(char *const *specs, int count, const struct trm_model_options *precision,
@@ -71,13 +71,18 @@ const struct srv_model *srv_models_find(const struct srv_models *models, const c
     return NULL;
 }
 
-const struct srv_model *srv_models_for_cells(const struct srv_models *models, size_t cells) {
+const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request) {
+    const struct srv_model *found = NULL;
     for (int i = 0; i < models->count; i++) {
-        if ((size_t)models->items[i].form.side * (size_t)models->items[i].form.side == cells) {
-            return &models->items[i];
+        const struct srv_model *model = &models->items[i];
+        if ((size_t)model->form.side * (size_t)model->form.side == proto_request_cells(request)) {
+            if (proto_request_fits(request, &model->form)) {
+                return model;
+            }
+            found = found ? found : model;
         }
     }
-    return &models->items[0];
+    return found || models->count > 1 ? found : &models->items[0];
 }
 
 /* `json` as it stands in a checkpoint, on one line; null if it is no JSON. */
@@ -104,6 +109,9 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
         proto_text_add_string(text, info->puzzle_name);
         proto_text_addf(text, ",\"rows\":%d,\"columns\":%d,\"vocab_size\":%d,\"max_steps\":%d,\"hidden_size\":%d",
                         model->form.side, model->form.side, info->vocab_size, info->halt_max_steps, info->hidden_size);
+        proto_text_add_literal(text, ",\"symbols\":");
+        proto_form_write_symbols(&model->form, text);
+        proto_text_addf(text, ",\"verifier\":%s", model->form.sudoku_size ? "true" : "false");
         proto_text_addf(text, ",\"parameters\":%zu,\"flops_per_step\":%.0f,\"config\":", info->parameters,
                         info->flops_per_step);
         write_foreign(text, info->config);

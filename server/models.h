@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "proto/grid.h"
+#include "proto/request.h"
 #include "proto/text.h"
 
 struct srv_model {
@@ -28,8 +29,10 @@ void srv_models_close(struct srv_models *models);
 /* NULL if there is no such model. */
 const struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
 
-/* The first model whose puzzles have that many cells, the first of all if there is none. */
-const struct srv_model *srv_models_for_cells(const struct srv_models *models, size_t cells);
+/* The model that the grids of `request` are for: the first whose puzzles have as many cells as its first
+ * grid and know its symbols, else the first with as many cells. An only model is for everything; NULL if
+ * there are several and none of them has such puzzles. */
+const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request);
 
 /* The document of GET /models. */
 void srv_models_write(const struct srv_models *models, struct proto_text *text);

@@ -140,7 +140,12 @@ static void on_ended(struct srv_exchange *x) {
 static const struct srv_model *choose_model(const struct srv_models *models, const struct proto_request *request,
                                             struct proto_problem *problem) {
     if (!request->model) {
-        return srv_models_for_cells(models, proto_request_cells(request));
+        const struct srv_model *model = srv_models_for(models, request);
+        if (!model) {
+            proto_problem_set(problem, PROTO_INVALID, request->many ? "/grids/0" : "/grid",
+                              "no model here has puzzles of %zu cells; see /models", proto_request_cells(request));
+        }
+        return model;
     }
     const struct srv_model *model = srv_models_find(models, request->model);
     if (!model) {

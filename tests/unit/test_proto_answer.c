@@ -10,7 +10,7 @@
 
 #include "proto/answer.h"
 
-static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6};
+static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6, .symbols = ".1234"};
 static const struct proto_form raw = {.side = 2, .sudoku_size = 0, .vocab_size = 12};
 
 static const int32_t puzzle[16] = {2, 3, 4, 5, 4, 5, 2, 3, 3, 2, 5, 4, 5, 4, 3, 1};   /* the last cell is blank */

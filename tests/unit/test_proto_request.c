@@ -14,9 +14,10 @@
 
 static const struct proto_limits limits = {.max_steps = 100, .max_grids = 3, .max_rollouts = 8};
 
-static const struct proto_form nine = {.side = 9, .sudoku_size = 9, .vocab_size = 11};
-static const struct proto_form six = {.side = 6, .sudoku_size = 6, .vocab_size = 8};
-static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6};
+static const struct proto_form nine = {.side = 9, .sudoku_size = 9, .vocab_size = 11, .symbols = ".123456789"};
+static const struct proto_form six = {.side = 6, .sudoku_size = 6, .vocab_size = 8, .symbols = ".123456"};
+static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6, .symbols = ".1234"};
+static const struct proto_form maze = {.side = 2, .vocab_size = 6, .symbols = "# SGo"};
 static const struct proto_form raw = {.side = 2, .sudoku_size = 0, .vocab_size = 12};
 
 static bool read_text(const char *body, struct proto_request *request, struct proto_problem *problem) {
@@ -168,6 +169,44 @@ static void test_raw_tokens_come_as_integers_only(void **state) {
     assert_string_equal(outcome("{\"grid\":[[0,12],[0,0]]}", &raw, tokens), "/grid/0/1");
 }
 
+static void test_mazes_have_characters(void **state) {
+    int32_t tokens[4] = {0};
+    (void)state;
+    assert_string_equal(outcome("{\"grid\":\"# SG\"}", &maze, tokens), "ok");
+    assert_int_equal(tokens[0], 1);
+    assert_int_equal(tokens[1], 2);
+    assert_int_equal(tokens[2], 3);
+    assert_int_equal(tokens[3], 4);
+    assert_string_equal(outcome("{\"grid\":[[5,1],\"So\"]}", &maze, tokens), "ok");
+    assert_int_equal(tokens[0], 5);
+    assert_int_equal(tokens[3], 5);
+    assert_string_equal(outcome("{\"grid\":\"#0SG\"}", &maze, tokens), "/grid");
+    assert_string_equal(outcome("{\"grid\":[\"##\",\"#.\"]}", &maze, tokens), "/grid/1");
+    assert_string_equal(outcome("{\"grid\":[[6,1],[1,1]]}", &maze, tokens), "/grid/0/0");
+    assert_string_equal(outcome("{\"grid\":\"#\\u0000SG\"}", &maze, tokens), "");
+}
+
+static bool fits(const char *body, const struct proto_form *form) {
+    struct proto_request request;
+    struct proto_problem problem;
+    assert_true(read_text(body, &request, &problem));
+    bool result = proto_request_fits(&request, form);
+    proto_request_release(&request);
+    return result;
+}
+
+static void test_a_grid_fits_the_forms_that_know_its_symbols(void **state) {
+    static const struct proto_form sixteen = {.side = 4, .vocab_size = 6, .symbols = "# SGo"};
+    (void)state;
+    assert_true(fits("{\"grid\":\"1...1...........\"}", &four)); /* equal clues are another matter */
+    assert_false(fits("{\"grid\":\"1...............\"}", &sixteen));
+    assert_true(fits("{\"grid\":\"S#            #G\"}", &sixteen));
+    assert_false(fits("{\"grid\":\"S#            #G\"}", &four));
+    assert_true(fits("{\"grids\":[\"S#            #G\",5]}", &sixteen)); /* the first decides */
+    assert_false(fits("{\"grid\":\"1...\"}", &four));
+    assert_false(fits("{\"grid\":7}", &four));
+}
+
 static void test_names_are_escaped_in_pointers_and_cut(void **state) {
     char body[600], name[400];
     int32_t tokens[81] = {0};
@@ -202,18 +241,37 @@ static void test_every_cut_of_a_request_is_refused(void **state) {
     }
 }
 
+static void assert_symbols(const struct proto_form *form, const char *expected) {
+    struct proto_text text = {0};
+    proto_form_write_symbols(form, &text);
+    proto_text_add(&text, "", 1);
+    assert_string_equal(text.data, expected);
+    proto_text_release(&text);
+}
+
+static void test_symbols_are_listed_by_their_integers(void **state) {
+    (void)state;
+    assert_symbols(&four, "[\".\",\"1\",\"2\",\"3\",\"4\"]");
+    assert_symbols(&maze, "[\"\",\"#\",\" \",\"S\",\"G\",\"o\"]");
+    assert_symbols(&raw, "null");
+}
+
 static void test_forms_of_models(void **state) {
     struct proto_form form;
     (void)state;
-    assert_int_equal(proto_form_of(81, 11, true, &form, NULL), TRM_OK);
+    assert_int_equal(proto_form_of(81, 11, TRM_PUZZLE_SUDOKU, &form, NULL), TRM_OK);
     assert_int_equal(form.side, 9);
     assert_int_equal(form.sudoku_size, 9);
-    assert_int_equal(proto_form_of(900, 12, false, &form, NULL), TRM_OK);
+    assert_int_equal(proto_form_of(900, 12, TRM_PUZZLE_ARC, &form, NULL), TRM_OK);
     assert_int_equal(form.side, 30);
     assert_int_equal(form.sudoku_size, 0);
-    assert_int_equal(proto_form_of(80, 11, false, &form, NULL), TRM_UNSUPPORTED);
-    assert_int_equal(proto_form_of(25, 11, true, &form, NULL), TRM_UNSUPPORTED);
-    assert_int_equal(proto_form_of(81, 10, true, &form, NULL), TRM_UNSUPPORTED);
+    assert_null(form.symbols);
+    assert_int_equal(proto_form_of(900, 6, TRM_PUZZLE_MAZE, &form, NULL), TRM_OK);
+    assert_string_equal(form.symbols, "# SGo");
+    assert_int_equal(proto_form_of(900, 5, TRM_PUZZLE_MAZE, &form, NULL), TRM_UNSUPPORTED);
+    assert_int_equal(proto_form_of(80, 11, TRM_PUZZLE_OTHER, &form, NULL), TRM_UNSUPPORTED);
+    assert_int_equal(proto_form_of(25, 11, TRM_PUZZLE_SUDOKU, &form, NULL), TRM_UNSUPPORTED);
+    assert_int_equal(proto_form_of(81, 10, TRM_PUZZLE_SUDOKU, &form, NULL), TRM_UNSUPPORTED);
 }
 
 int main(void) {
@@ -226,9 +284,12 @@ int main(void) {
         cmocka_unit_test(test_smaller_sudokus_have_fewer_digits),
         cmocka_unit_test(test_equal_clues_point_to_the_second),
         cmocka_unit_test(test_raw_tokens_come_as_integers_only),
+        cmocka_unit_test(test_mazes_have_characters),
+        cmocka_unit_test(test_a_grid_fits_the_forms_that_know_its_symbols),
         cmocka_unit_test(test_names_are_escaped_in_pointers_and_cut),
         cmocka_unit_test(test_more_grids_than_allowed_are_refused),
         cmocka_unit_test(test_every_cut_of_a_request_is_refused),
+        cmocka_unit_test(test_symbols_are_listed_by_their_integers),
         cmocka_unit_test(test_forms_of_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
