@@ -10,15 +10,19 @@
 
 enum proto_problem_kind {
     PROTO_BAD_JSON,       /* 400 the body is not JSON */
+    PROTO_UNAUTHORIZED,   /* 401 who asks has not shown the right key */
+    PROTO_FORBIDDEN,      /* 403 nobody may */
     PROTO_NOT_FOUND,      /* 404 no such path */
     PROTO_UNKNOWN_MODEL,  /* 404 no such model */
     PROTO_METHOD,         /* 405 the path has other methods */
     PROTO_NOT_ACCEPTABLE, /* 406 the Accept header allows none of the forms of an answer */
     PROTO_TIMEOUT,        /* 408 the body did not arrive in time */
+    PROTO_CONFLICT,       /* 409 not while something else goes on */
     PROTO_TOO_LARGE,      /* 413 the body is over the limit */
     PROTO_MEDIA_TYPE,     /* 415 the body is clearly something else than JSON */
     PROTO_INVALID,        /* 422 JSON, but not a request: `pointer` names the member */
     PROTO_CONTRADICTION,  /* 422 two clues exclude each other */
+    PROTO_BAD_CHECKPOINT, /* 422 the file of a model cannot be served */
     PROTO_INTERNAL,       /* 500 ours */
     PROTO_OVERLOADED,     /* 503 the queue is full: try again */
     PROTO_SHUTTING_DOWN   /* 503 the server is about to end */

@@ -6,7 +6,9 @@
  * - A suspended connection neither times out nor notices that its client has gone. We watch the
  *   socket ourselves, and stop watching before libmicrohttpd has it back.
  * - Without a thread of its own it has nothing that wakes it for a resumed connection: it must be run. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/http_internal.h"
 
@@ -73,6 +75,12 @@ void srv_exchange_suspend(struct srv_exchange *x) {
         uv_poll_start(&x->watch, UV_DISCONNECT, on_disconnect);
     }
     x->suspended = true;
+    x->previous = NULL;
+    x->next = x->http->suspended;
+    if (x->next) {
+        x->next->previous = x;
+    }
+    x->http->suspended = x;
     MHD_suspend_connection(x->connection);
 }
 
@@ -84,8 +92,21 @@ void srv_exchange_resume(struct srv_exchange *x) {
         uv_poll_stop(&x->watch);
     }
     x->suspended = false;
+    if (x->previous) {
+        x->previous->next = x->next;
+    } else {
+        x->http->suspended = x->next;
+    }
+    if (x->next) {
+        x->next->previous = x->previous;
+    }
     MHD_resume_connection(x->connection);
     srv_http_pump_soon(x->http); /* it would not wake by itself */
+}
+
+void srv_exchange_segment(const struct srv_exchange *x, char *text, size_t size) {
+    const char *segment = x->path + strcspn(x->route->path, "{"); /* what is before it is literal */
+    snprintf(text, size, "%.*s", (int)strcspn(segment, "/"), segment);
 }
 
 const char *srv_exchange_header(const struct srv_exchange *x, const char *name) {

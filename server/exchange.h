@@ -12,6 +12,7 @@
 
 #include "proto/problem.h"
 #include "proto/text.h"
+#include "server/trace.h"
 
 struct MHD_Connection;
 struct srv_exchange;
@@ -19,7 +20,7 @@ struct srv_http;
 struct srv_server;
 
 struct srv_route {
-    const char *path;
+    const char *path;    /* "{...}" stands for one segment: "/models/{model}/reload" */
     const char *methods; /* for the Allow header: "GET, HEAD" or "POST" */
     void (*handle)(struct srv_exchange *exchange);
 };
@@ -29,6 +30,15 @@ struct srv_exchange {
     const char *body; /* [body_length]; NULL if empty. For `handle` only */
     size_t body_length;
     uint64_t began_ns; /* uv_hrtime() when the head had arrived */
+    char path[256];    /* without the query; a longer one is no path of ours and stands here cut */
+    char method[16];   /* cut, if need be */
+    struct srv_trace trace;
+    const struct srv_route *route; /* NULL: there is none for this path */
+
+    /* What came of it so far. */
+    int status;        /* of the answer, 0: none yet */
+    uint64_t received; /* bytes of the body */
+    uint64_t sent;     /* bytes of the answer's body */
 
     /* For the handler to set. */
     void *data;
@@ -40,7 +50,6 @@ struct srv_exchange {
     /* Private. */
     struct srv_http *http;
     struct MHD_Connection *connection;
-    const struct srv_route *route;
     char *buffer; /* [capacity], the body */
     size_t capacity;
     struct proto_problem problem; /* when `refused`: the answer once the body is over */
@@ -50,6 +59,7 @@ struct srv_exchange {
     uv_poll_t watch; /* notices that the client of a suspended exchange goes away */
     bool has_watch;
     int open_handles;
+    struct srv_exchange *previous, *next; /* in the daemon's list of suspended ones */
 };
 
 /* Answers; for `handle` and `resumed` only. The text is taken over. */
@@ -63,6 +73,9 @@ void srv_reply_stream(struct srv_exchange *exchange, const char *type);
 
 /* The value of a request header or NULL; valid as long as the exchange. */
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name);
+
+/* The segment of the path that stands for the route's first "{...}", into `text` ([size]), cut if need be. */
+void srv_exchange_segment(const struct srv_exchange *exchange, char *text, size_t size);
 
 /* In `handle`: answers later, in `resumed`. */
 void srv_exchange_suspend(struct srv_exchange *exchange);

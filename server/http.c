@@ -103,6 +103,9 @@ void srv_http_drain(struct srv_http *http, void (*drained)(struct srv_server *se
 }
 
 void srv_http_stop(struct srv_http *http) {
+    while (http->suspended) {
+        srv_exchange_resume(http->suspended); /* libmicrohttpd cannot stop suspended connections */
+    }
     uv_close((uv_handle_t *)&http->poll, NULL);
     uv_close((uv_handle_t *)&http->timer, NULL);
     MHD_stop_daemon(http->daemon);

@@ -11,6 +11,8 @@ struct srv_http_config {
     struct srv_server *server;
     int listen_fd;                                     /* taken over, also on failure */
     const struct srv_route *(*find)(const char *path); /* NULL: there is no such path */
+    /* An exchange is over; `whole`: so is its answer, as far as this side can tell. */
+    void (*finished)(const struct srv_exchange *exchange, bool whole);
     size_t max_body;
     int max_connections, idle_timeout, body_timeout; /* number, seconds, seconds */
 };

@@ -14,6 +14,7 @@ struct srv_http {
     uv_poll_t poll;   /* of the daemon's epoll descriptor */
     uv_timer_t timer; /* of the daemon's next timeout */
     struct srv_linger linger;
+    struct srv_exchange *suspended;             /* list of all that are */
     bool closed;                                /* a connection was, since the daemon began to run */
     int unanswered;                             /* exchanges with a complete body and an unfinished answer */
     void (*drained)(struct srv_server *server); /* NULL: not draining */

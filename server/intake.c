@@ -1,11 +1,14 @@
 /* intake.c - requests on their way in: the head is judged, the body collected, the handler called.
  * Loop thread. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 
 #include "server/http_internal.h"
+#include "server/server.h"
 
 enum { FIRST_BODY = 4096 };
 
@@ -47,7 +50,7 @@ static bool allows(const struct srv_route *route, const char *method) {
  * connection can be used again. */
 static void judge_head(struct srv_exchange *x, const char *path, const char *method) {
     const char *type = srv_exchange_header(x, "Content-Type");
-    x->route = x->http->config.find(path);
+    x->route = strlen(path) < sizeof x->path ? x->http->config.find(path) : NULL;
     if (!x->route) {
         x->refused = !proto_problem_set(&x->problem, PROTO_NOT_FOUND, "", "%.200s is not a path of this server", path);
     } else if (!allows(x->route, method)) {
@@ -60,10 +63,19 @@ static void judge_head(struct srv_exchange *x, const char *path, const char *met
     }
 }
 
+static void name_request(struct srv_exchange *x, const char *path, const char *method) {
+    char made[32];
+    snprintf(made, sizeof made, "%08" PRIx32 "-%" PRIu64, x->server->run_id, ++x->server->last_id);
+    srv_trace_read(&x->trace, srv_exchange_header(x, "X-Request-Id"), srv_exchange_header(x, "traceparent"), made);
+    snprintf(x->path, sizeof x->path, "%s", path);
+    snprintf(x->method, sizeof x->method, "%s", method);
+}
+
 /* The first call of a request: its head is there, its body not yet. */
 static enum MHD_Result begin(struct srv_exchange *x, const char *path, const char *method) {
     struct proto_problem problem;
     const char *length = srv_exchange_header(x, "Content-Length");
+    name_request(x, path, method);
     judge_head(x, path, method);
     if (length && strtoull(length, NULL, 10) > x->http->config.max_body) {
         too_large(x, &problem);
@@ -93,6 +105,7 @@ static bool grow(struct srv_exchange *x, size_t needed) {
 /* A piece of the body. That of a refused request is counted, but not kept. */
 static enum MHD_Result take_body(struct srv_exchange *x, const char *data, size_t size) {
     struct proto_problem problem;
+    x->received += size;
     if (size > x->http->config.max_body - x->body_length) {
         too_large(x, &problem);
         srv_refuse_now(x, &problem);
@@ -150,7 +163,6 @@ void srv_intake_completed(void *cls, struct MHD_Connection *connection, void **c
     struct srv_http *http = cls;
     struct srv_exchange *x = *con_cls;
     (void)connection;
-    (void)code;
     if (!x) {
         return;
     }
@@ -161,6 +173,7 @@ void srv_intake_completed(void *cls, struct MHD_Connection *connection, void **c
     if (x->ended) {
         x->ended(x);
     }
+    http->config.finished(x, x->status && (code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->linger));
     if (x->linger) {
         srv_linger_on(&http->linger, srv_exchange_socket(x));
     }

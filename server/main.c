@@ -31,7 +31,7 @@ static trm_status serve(const struct srv_options *options, trm_error *err) {
                 models.items[i].name, info->arch, info->puzzle_name, info->seq_len, info->parameters,
                 trm_dtype_name(info->dtype));
     }
-    status = srv_server_run(options, &models, err);
+    status = srv_server_run(options, &precision, &models, err);
     srv_models_close(&models);
     return status;
 }

@@ -20,11 +20,17 @@ static char *name_of(const char *spec, const char **path) {
     return strndup(file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
 }
 
+static trm_status form_of(const trm_model *engine, struct proto_form *form, trm_error *err) {
+    const struct trm_model_info *info = trm_model_info(engine);
+    return proto_form_of(info->seq_len, info->vocab_size, info->puzzle, form, err);
+}
+
 static trm_status open_one(const char *spec, const struct trm_model_options *precision, const struct srv_models *others,
                            struct srv_model *model, trm_error *err) {
     const char *path;
     model->name = name_of(spec, &path);
-    if (!model->name) {
+    model->path = strdup(path);
+    if (!model->name || !model->path) {
         return trm_fail_memory(err, strlen(spec));
     }
     if (srv_models_find(others, model->name)) {
@@ -34,8 +40,7 @@ static trm_status open_one(const char *spec, const struct trm_model_options *pre
     if (status != TRM_OK) {
         return status;
     }
-    const struct trm_model_info *info = trm_model_info(model->engine);
-    return proto_form_of(info->seq_len, info->vocab_size, info->puzzle, &model->form, err);
+    return form_of(model->engine, &model->form, err);
 }
 
 trm_status srv_models_open(char *const *specs, int count, const struct trm_model_options *precision,
@@ -53,16 +58,44 @@ trm_status srv_models_open(char *const *specs, int count, const struct trm_model
     return status;
 }
 
+trm_status srv_model_open_again(const struct srv_model *model, const struct trm_model_options *precision,
+                                trm_model **engine, trm_error *err) {
+    trm_model *opened;
+    struct proto_form form;
+    trm_status status = trm_model_open(model->path, precision, &opened, err);
+    if (status != TRM_OK) {
+        return status;
+    }
+    status = form_of(opened, &form, err);
+    if (status == TRM_OK && (form.side != model->form.side || form.sudoku_size != model->form.sudoku_size ||
+                             form.vocab_size != model->form.vocab_size || form.symbols != model->form.symbols)) {
+        status = trm_fail(err, TRM_INVALID, "%.120s: its puzzles have another shape than those of model '%.60s'",
+                          model->path, model->name);
+    }
+    if (status != TRM_OK) {
+        trm_model_unref(opened);
+        return status;
+    }
+    *engine = opened;
+    return TRM_OK;
+}
+
+void srv_model_replace(struct srv_model *model, trm_model *engine) {
+    trm_model_unref(model->engine);
+    model->engine = engine;
+}
+
 void srv_models_close(struct srv_models *models) {
     for (int i = 0; i < models->count; i++) {
         trm_model_unref(models->items[i].engine);
         free(models->items[i].name);
+        free(models->items[i].path);
     }
     free(models->items);
     *models = (struct srv_models){0};
 }
 
-const struct srv_model *srv_models_find(const struct srv_models *models, const char *name) {
+struct srv_model *srv_models_find(const struct srv_models *models, const char *name) {
     for (int i = 0; i < models->count; i++) {
         if (strcmp(models->items[i].name, name) == 0) {
             return &models->items[i];

@@ -1,6 +1,7 @@
 /* models.h - the checkpoints that a server holds, by name.
  *
- * Opened at the start by the main thread, immutable afterwards: any thread. */
+ * Opened at the start by the main thread. Afterwards all is immutable, for any thread, but what the
+ * loop thread alone reads and writes. */
 #ifndef TRM_SERVER_MODELS_H
 #define TRM_SERVER_MODELS_H
 
@@ -10,10 +11,14 @@
 #include "proto/text.h"
 
 struct srv_model {
-    char *name;
-    trm_model *engine;
-    struct proto_form form;
-    int index; /* in struct srv_models */
+    char *name, *path;
+    struct proto_form form; /* the same for every checkpoint that it may get */
+    int index;              /* in struct srv_models */
+
+    /* The loop thread's. */
+    trm_model *engine; /* the newest checkpoint */
+    bool reloading;    /* another one is being opened */
+    bool reload_again; /* and shall be once more after that */
 };
 
 struct srv_models {
@@ -26,8 +31,16 @@ trm_status srv_models_open(char *const *specs, int count, const struct trm_model
                            struct srv_models *models, trm_error *err);
 void srv_models_close(struct srv_models *models);
 
+/* Opens the model's file again, which may have changed, with the same `precision` as before. TRM_INVALID
+ * if its puzzles have another shape or vocabulary. Any thread. */
+trm_status srv_model_open_again(const struct srv_model *model, const struct trm_model_options *precision,
+                                trm_model **engine, trm_error *err);
+
+/* Takes `engine` over and lets go of the former checkpoint. Loop thread. */
+void srv_model_replace(struct srv_model *model, trm_model *engine);
+
 /* NULL if there is no such model. */
-const struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
+struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
 
 /* The model that the grids of `request` are for: the first whose puzzles have as many cells as its first
  * grid and know its symbols, else the first with as many cells. An only model is for everything; NULL if

@@ -45,10 +45,13 @@ static const struct option table[] = {
     {"backend", WORD, AT(backend), "onednn", 0, 0, "onednn|reference", "onednn|reference", "how to compute"},
     {"idle-timeout", NUMBER, AT(idle_timeout), "60", 1, 86400, NULL, "SECONDS", "closes connections that do nothing"},
     {"body-timeout", NUMBER, AT(body_timeout), "30", 1, 86400, NULL, "SECONDS", "the time a body has to arrive"},
-    {"drain-limit", NUMBER, AT(drain_limit), "30", 0, 86400, NULL, "SECONDS",
+    {"drain-timeout", NUMBER, AT(drain_timeout), "30", 0, 86400, NULL, "SECONDS",
      "time to finish accepted work after SIGTERM or SIGINT"},
     {"log-level", WORD, AT(log_level), "info", 0, 0, "debug|info|warn|error", "debug|info|warn|error",
      "what to log on stderr"},
+    {"admin-key", WORD, AT(admin_key), NULL, 0, 0, NULL, "KEY",
+     "what POST /models/M/reload asks for as a bearer token; a flag can be seen by other users of the machine"},
+    {"admin-key-file", WORD, AT(admin_key_file), NULL, 0, 0, NULL, "FILE", "file whose first line is that key"},
     {"config", WORD, AT(config), NULL, 0, 0, NULL, "FILE", "JSON file with these options as members (max_queue ...)"},
 };
 

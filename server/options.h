@@ -12,18 +12,18 @@
 struct srv_options {
     char **models; /* [model_count] "PATH" or "NAME=PATH" */
     int model_count;
-    char *host, *backend, *dtype, *log_level, *config;
+    char *host, *backend, *dtype, *log_level, *config, *admin_key, *admin_key_file;
     int port;      /* 0: any free one */
     int workers;   /* 0: one for each core */
     int slots;     /* puzzles a worker steps at once, for each model */
     int max_queue; /* puzzles that wait for a slot; also the most in one request */
     int max_body;  /* bytes */
     int max_connections;
-    int step_limit;   /* the largest max_steps of a request */
-    bool verify;      /* what a request that says nothing gets */
-    int idle_timeout; /* seconds */
-    int body_timeout; /* seconds */
-    int drain_limit;  /* seconds */
+    int step_limit;    /* the largest max_steps of a request */
+    bool verify;       /* what a request that says nothing gets */
+    int idle_timeout;  /* seconds */
+    int body_timeout;  /* seconds */
+    int drain_timeout; /* seconds */
 };
 
 /* What the command line asks for. */

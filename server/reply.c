@@ -1,5 +1,6 @@
 /* reply.c - answers: whole, as a stream, or past libmicrohttpd, which queues none while a body is
  * arriving. Loop thread. */
+#include <string.h>
 #include <sys/socket.h>
 
 #include "server/http_internal.h"
@@ -13,10 +14,15 @@ static void queue(struct srv_exchange *x, int status, const char *type, struct M
         x->gone = true;
         return;
     }
+    x->status = status;
+    MHD_add_response_header(response, "X-Request-Id", x->trace.id);
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     if (x->allow) {
         MHD_add_response_header(response, "Allow", x->allow);
+    }
+    if (status == 401) {
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     }
     if (status == 503) {
         MHD_add_response_header(response, "Retry-After", "1");
@@ -28,8 +34,6 @@ static void queue(struct srv_exchange *x, int status, const char *type, struct M
         x->gone = true;
     }
     MHD_destroy_response(response);
-    srv_log(SRV_DEBUG, "answer", "status=%d path=\"%s\" ms=%.3f", status, x->route ? x->route->path : "",
-            (double)(uv_hrtime() - x->began_ns) / 1e6);
 }
 
 void srv_reply(struct srv_exchange *x, int status, const char *type, struct proto_text *text) {
@@ -38,6 +42,7 @@ void srv_reply(struct srv_exchange *x, int status, const char *type, struct prot
         srv_log(SRV_ERROR, "no memory for an answer", "status=%d", status);
         proto_text_release(text);
     } else {
+        x->sent = strcmp(x->method, "HEAD") == 0 ? 0 : text->length;
         response = MHD_create_response_from_buffer(text->length, text->data, MHD_RESPMEM_MUST_FREE);
         if (!response) {
             proto_text_release(text);
@@ -66,6 +71,7 @@ static ssize_t on_read(void *cls, uint64_t position, char *buffer, size_t size) 
     if (got == 0) {
         srv_exchange_suspend(x);
     }
+    x->sent += (uint64_t)got;
     return got;
 }
 
@@ -83,13 +89,15 @@ void srv_refuse_now(struct srv_exchange *x, const struct proto_problem *problem)
     proto_problem_write(problem, &body);
     proto_text_addf(&text,
                     "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                    "Connection: close\r\n\r\n",
-                    status, MHD_get_reason_phrase_for((unsigned int)status), body.length);
+                    "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
+                    status, MHD_get_reason_phrase_for((unsigned int)status), body.length, x->trace.id);
     proto_text_add(&text, body.data, body.length);
     if (!body.failed && !text.failed &&
         send(srv_exchange_socket(x), text.data, text.length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         srv_log(SRV_DEBUG, "a refusal was not heard", "status=%d", status);
     }
+    x->status = status;
+    x->sent = body.length;
     x->linger = true;
     proto_text_release(&body);
     proto_text_release(&text);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "server/reload.h"
 #include "server/server.h"
 #include "server/solve.h"
 
@@ -39,13 +40,31 @@ static void models(struct srv_exchange *x) {
 }
 
 static const struct srv_route table[] = {
-    {"/", "GET, HEAD", index_page},      {"/solve", "POST", srv_solve},         {"/models", "GET, HEAD", models},
-    {"/health/live", "GET, HEAD", live}, {"/health/ready", "GET, HEAD", ready},
+    {"/", "GET, HEAD", index_page},        {"/solve", "POST", srv_solve},
+    {"/models", "GET, HEAD", models},      {"/health/live", "GET, HEAD", live},
+    {"/health/ready", "GET, HEAD", ready}, {"/models/{model}/reload", "POST", srv_reload},
 };
+
+/* Whether `path` is `pattern`, in which "{...}" stands for any segment that is not empty. */
+static bool matches(const char *pattern, const char *path) {
+    while (*pattern) {
+        if (*pattern == '{') {
+            size_t length = strcspn(path, "/");
+            if (length == 0) {
+                return false;
+            }
+            path += length;
+            pattern = strchr(pattern, '}') + 1;
+        } else if (*pattern++ != *path++) {
+            return false;
+        }
+    }
+    return *path == '\0';
+}
 
 const struct srv_route *srv_route_find(const char *path) {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (strcmp(table[i].path, path) == 0) {
+        if (matches(table[i].path, path)) {
             return &table[i];
         }
     }

@@ -2,13 +2,16 @@
  * and ends them in the right order. */
 #include "server/server.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "server/admin.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/reload.h"
 #include "server/routes.h"
 #include "server/solve.h"
 
@@ -43,7 +46,7 @@ static void on_drained(struct srv_server *server) {
 static void on_drain_limit(uv_timer_t *timer) {
     struct srv_server *server = timer->data;
     server->failed = true;
-    srv_log(SRV_WARN, "work is given up", "seconds=%d", server->options->drain_limit);
+    srv_log(SRV_WARN, "work is given up", "seconds=%d", server->options->drain_timeout);
     uv_stop(&server->loop);
 }
 
@@ -53,11 +56,26 @@ static void on_signal(uv_signal_t *handle, int number) {
         srv_log(SRV_WARN, "ended by a second signal", "signal=%d", number);
         _exit(128 + number);
     }
-    srv_log(SRV_INFO, "finishing accepted work", "signal=%d limit_s=%d", number, server->options->drain_limit);
+    srv_log(SRV_INFO, "finishing accepted work", "signal=%d limit_s=%d", number, server->options->drain_timeout);
     server->draining = true;
-    uv_timer_start(&server->drain_limit, on_drain_limit, (uint64_t)server->options->drain_limit * 1000, 0);
+    uv_timer_start(&server->drain_limit, on_drain_limit, (uint64_t)server->options->drain_timeout * 1000, 0);
     srv_http_drain(server->http, on_drained);
     srv_http_pump(server->http);
+}
+
+static void on_hangup(uv_signal_t *handle, int number) {
+    struct srv_server *server = handle->data;
+    (void)number;
+    if (!server->draining) {
+        srv_reload_all(server);
+    }
+}
+
+/* An exchange is over. */
+static void on_finished(const struct srv_exchange *x, bool whole) {
+    srv_log(SRV_DEBUG, "request",
+            "method=%s path=\"%s\" status=%d ms=%.3f received=%" PRIu64 " sent=%" PRIu64 " whole=%d", x->method,
+            x->path, x->status, (double)(uv_hrtime() - x->began_ns) / 1e6, x->received, x->sent, whole);
 }
 
 /* Every connection is a file; the soft limit is often too low for them. */
@@ -81,7 +99,8 @@ static void open_handles(struct srv_server *server) {
     uv_signal_init(&server->loop, &server->sigterm);
     uv_signal_init(&server->loop, &server->sigint);
     server->collect.data = server->drain_limit.data = server->pinger.data = server;
-    server->sigterm.data = server->sigint.data = server;
+    uv_signal_init(&server->loop, &server->sighup);
+    server->sigterm.data = server->sigint.data = server->sighup.data = server;
 }
 
 static void close_handles(struct srv_server *server) {
@@ -90,6 +109,7 @@ static void close_handles(struct srv_server *server) {
     uv_close((uv_handle_t *)&server->pinger, NULL);
     uv_close((uv_handle_t *)&server->sigterm, NULL);
     uv_close((uv_handle_t *)&server->sigint, NULL);
+    uv_close((uv_handle_t *)&server->sighup, NULL);
 }
 
 static trm_status start_scheduler(struct srv_server *server, trm_error *err) {
@@ -120,6 +140,7 @@ static trm_status start_http(struct srv_server *server, trm_error *err) {
         .server = server,
         .listen_fd = fd,
         .find = srv_route_find,
+        .finished = on_finished,
         .max_body = (size_t)options->max_body,
         .max_connections = options->max_connections,
         .idle_timeout = options->idle_timeout,
@@ -135,9 +156,6 @@ static trm_status start_http(struct srv_server *server, trm_error *err) {
 /* Ends what was started, in reverse order: no more exchanges, no more steps, the last solves freed. */
 static void stop(struct srv_server *server) {
     if (server->http) {
-        for (struct srv_solve *solve = server->solves; solve; solve = solve->next) {
-            srv_exchange_resume(solve->exchange); /* libmicrohttpd cannot stop suspended connections */
-        }
         srv_http_stop(server->http);
     }
     if (server->scheduler) {
@@ -149,10 +167,12 @@ static void stop(struct srv_server *server) {
     uv_loop_close(&server->loop);
     srv_scheduler_destroy(server->scheduler);
     srv_http_free(server->http);
+    free(server->admin_key);
 }
 
-trm_status srv_server_run(const struct srv_options *options, const struct srv_models *models, trm_error *err) {
-    struct srv_server server = {.options = options, .models = models};
+trm_status srv_server_run(const struct srv_options *options, const struct trm_model_options *precision,
+                          struct srv_models *models, trm_error *err) {
+    struct srv_server server = {.options = options, .models = models, .precision = *precision};
     int rc = uv_loop_init(&server.loop);
     if (rc != 0) {
         return trm_fail(err, TRM_NO_MEMORY, "event loop: %s", uv_strerror(rc));
@@ -161,19 +181,23 @@ trm_status srv_server_run(const struct srv_options *options, const struct srv_mo
     raise_file_limit(options->max_connections);
     uv_random(NULL, NULL, &server.run_id, sizeof server.run_id, 0, NULL);
     open_handles(&server);
-    trm_status status = start_scheduler(&server, err);
+    trm_status status = srv_admin_read_key(options, &server.admin_key, err);
+    if (status == TRM_OK) {
+        status = start_scheduler(&server, err);
+    }
     if (status == TRM_OK) {
         status = start_http(&server, err);
     }
     if (status == TRM_OK) {
         uv_signal_start(&server.sigterm, on_signal, SIGTERM);
         uv_signal_start(&server.sigint, on_signal, SIGINT);
+        uv_signal_start(&server.sighup, on_hangup, SIGHUP);
         uv_timer_start(&server.pinger, on_ping, PING_MS, PING_MS);
         uv_run(&server.loop, UV_RUN_DEFAULT);
     }
     stop(&server);
     if (status == TRM_OK && server.failed) {
-        status = trm_fail(err, TRM_FULL, "accepted work was given up after %d s", options->drain_limit);
+        status = trm_fail(err, TRM_FULL, "accepted work was given up after %d s", options->drain_timeout);
     }
     if (status == TRM_OK) {
         srv_log(SRV_INFO, "stopped", "requests=%lu", (unsigned long)server.last_id);

@@ -16,7 +16,9 @@ struct srv_solve;
 
 struct srv_server {
     const struct srv_options *options;
-    const struct srv_models *models;
+    struct srv_models *models;
+    struct trm_model_options precision; /* that models are opened with */
+    char *admin_key;                    /* NULL: nobody may do what it is for */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
     struct srv_solve *solves; /* list of all requests that are being solved */
@@ -28,10 +30,11 @@ struct srv_server {
     uv_loop_t loop;
     uv_async_t collect;             /* the scheduler has something */
     uv_timer_t drain_limit, pinger; /* the end of patience, comments for idle streams */
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
 };
 
 /* Serves until a signal ends it. TRM_OK when all accepted work was finished. Main thread. */
-trm_status srv_server_run(const struct srv_options *options, const struct srv_models *models, trm_error *err);
+trm_status srv_server_run(const struct srv_options *options, const struct trm_model_options *precision,
+                          struct srv_models *models, trm_error *err);
 
 #endif

@@ -1,8 +1,6 @@
 /* solve.c - the life of a solve request. All of it on the loop thread; workers see only its jobs. */
 #include "server/solve.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "proto/request.h"
@@ -85,7 +83,7 @@ static void reply(struct srv_exchange *x) {
         }
     }
     if (solve->many) {
-        proto_write_answers_open(&text, solve->id, solve->model->name);
+        proto_write_answers_open(&text, solve->exchange->trace.id, solve->model->name);
         for (int i = 0; i < group->count; i++) {
             struct proto_answer answer = srv_solve_answer(solve, &group->jobs[i]);
             proto_write_answers_item(&text, i, &answer);
@@ -93,7 +91,7 @@ static void reply(struct srv_exchange *x) {
         proto_write_answers_close(&text, srv_solve_total_ms(solve));
     } else {
         struct proto_answer answer = srv_solve_answer(solve, &group->jobs[0]);
-        proto_write_answer(&text, solve->id, solve->model->name, &answer, srv_solve_total_ms(solve));
+        proto_write_answer(&text, solve->exchange->trace.id, solve->model->name, &answer, srv_solve_total_ms(solve));
     }
     srv_reply(x, 200, proto_framing_type(PROTO_JSON), &text);
 }
@@ -238,7 +236,6 @@ static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct 
     solve->pending = request.count;
     solve->framing = framing;
     solve->submitted_ns = uv_hrtime();
-    snprintf(solve->id, sizeof solve->id, "%08" PRIx32 "-%" PRIu64, server->run_id, ++server->last_id);
     *deadline_ms = request.options.deadline_ms;
     bool good = make_group(solve, &request, problem);
     if (good && srv_scheduler_submit(server->scheduler, solve->group) != TRM_OK) {

@@ -20,7 +20,6 @@ struct srv_solve {
     bool expired; /* the deadline has passed: what is known now is the answer */
     int pending;  /* jobs that are not final */
     uint64_t submitted_ns;
-    char id[32];
     enum proto_framing framing;
     struct srv_stream stream;          /* when framing is not PROTO_JSON */
     struct srv_solve *previous, *next; /* in server->solves */

@@ -59,8 +59,8 @@ static void render_final(struct srv_solve *solve, const struct srv_job *job, str
         proto_stream_problem(&solve->stream.text, solve->framing, index, &problem);
     } else {
         struct proto_answer answer = srv_solve_answer(solve, job);
-        proto_stream_answer(&solve->stream.text, solve->framing, index, solve->id, solve->model->name, &answer,
-                            srv_solve_total_ms(solve));
+        proto_stream_answer(&solve->stream.text, solve->framing, index, solve->exchange->trace.id, solve->model->name,
+                            &answer, srv_solve_total_ms(solve));
     }
     place->answered = true;
     solve->stream.unanswered--;

@@ -168,7 +168,7 @@ def test_a_second_signal_ends_it_anyway(start):
 
 
 def test_patience_with_accepted_work_ends(start):
-    server = one_slot(start, "--drain-limit", "1")
+    server = one_slot(start, "--drain-timeout", "1")
     connection, _ = occupy(server)
     assert server.stop() == 1
     connection.close()
