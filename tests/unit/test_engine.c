@@ -28,7 +28,7 @@ static void a_model_says_what_it_is(void **state) {
     assert_true(info->flops_per_step > 0);
     trm_model_unref(model);
 
-    model = random_model(true, TRM_BACKEND_REFERENCE);
+    model = random_model(true, &REFERENCE);
     assert_int_equal(trm_model_info(model)->puzzle, TRM_PUZZLE_OTHER);
     assert_string_equal(trm_model_info(model)->puzzle_name, "");
     assert_string_equal(trm_model_info(model)->provenance, "{}");

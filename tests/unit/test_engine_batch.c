@@ -71,7 +71,7 @@ static void a_report_tells_answer_q_and_confidence(void **state) {
 
 static void bad_puzzles_and_options_are_refused(void **state) {
     (void)state;
-    trm_model *model = random_model(true, TRM_BACKEND_ONEDNN);
+    trm_model *model = random_model(true, &F32);
     trm_batch *batch = batch_of(model, 1);
     const int bad_tokens[] = {-1, VOCAB, INT32_MAX, INT32_MIN}, bad_ids[] = {-1, IDENTIFIERS, INT32_MAX};
     const struct trm_solve_options bad_options[] = {
@@ -102,7 +102,7 @@ static void bad_puzzles_and_options_are_refused(void **state) {
 
 static void identifiers_choose_rows_of_the_puzzle_embedding(void **state) {
     (void)state;
-    trm_model *model = random_model(false, TRM_BACKEND_ONEDNN);
+    trm_model *model = random_model(false, &F32);
     trm_batch *batch = batch_of(model, IDENTIFIERS + 1);
     for (int id = 0; id < IDENTIFIERS; id++)
         admit(batch, PUZZLE, id, &DEFAULTS);
@@ -131,7 +131,7 @@ static float q_after_two_steps(trm_model *model, float noise, uint64_t seed) {
 
 static void noise_moves_the_latents_as_the_seed_says(void **state) {
     (void)state;
-    trm_model *model = random_model(true, TRM_BACKEND_ONEDNN);
+    trm_model *model = random_model(true, &F32);
     const float calm = q_after_two_steps(model, 0, 1), noisy = q_after_two_steps(model, 0.3f, 1);
     assert_true(noisy != calm);
     assert_true(q_after_two_steps(model, 0, 2) == calm);

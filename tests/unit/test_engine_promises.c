@@ -1,75 +1,243 @@
-/* test_engine_promises.c - nobody's values depend, to the last bit, on who else is there. */
+/* test_engine_promises.c - same puzzle, same bits: nobody's values depend on which slot it has, who else is there, who
+ * was there before or which thread steps the batch. At every type that a model can compute in. */
+#include <pthread.h>
+
 #include "tests/unit/engine_fixture.h"
 
-enum { CROWD = 64 };
+#define BUNDLED "server/models/sudoku.safetensors"
+
+enum { CROWD = 64, MAX_CELLS = 81 };
 
 struct values {
     float q_halt, q_continue, confidence;
-    int32_t answer[CELLS];
+    int32_t answer[MAX_CELLS];
 };
 
-static struct values values_of(const struct trm_report *report) {
+/* A puzzle, how it is to be solved, and what it does alone in a batch of one slot. */
+struct subject {
+    trm_model *model;
+    int32_t puzzle[MAX_CELLS];
+    int identifier, steps;
+    struct trm_solve_options options;
+    struct values alone[MAX_STEPS]; /* [steps] */
+};
+
+static struct values values_of(const struct subject *s, const struct trm_report *report) {
     struct values v = {.q_halt = report->q_halt, .q_continue = report->q_continue, .confidence = report->confidence};
-    memcpy(v.answer, report->answer, sizeof v.answer);
+    memcpy(v.answer, report->answer, (size_t)trm_model_info(s->model)->seq_len * sizeof *v.answer);
     return v;
 }
 
+static void random_puzzle(const struct subject *s, struct data_rng *rng, int32_t *tokens) {
+    const struct trm_model_info *info = trm_model_info(s->model);
+    for (int i = 0; i < info->seq_len; i++)
+        tokens[i] = data_rng_below(rng, info->vocab_size);
+}
+
+static int admit_other(const struct subject *s, struct data_rng *rng, trm_batch *batch) {
+    int32_t other[MAX_CELLS];
+    random_puzzle(s, rng, other);
+    return admit(batch, other, data_rng_below(rng, trm_model_info(s->model)->num_puzzle_identifiers), &s->options);
+}
+
+static int admit_ours(const struct subject *s, trm_batch *batch) {
+    return admit(batch, s->puzzle, s->identifier, &s->options);
+}
+
+static void check_step(const struct subject *s, int step, const struct values *here, const char *where) {
+    if (memcmp(here, &s->alone[step], sizeof *here) != 0)
+        fail_msg("%s, step %d %s: q_halt %.9g, alone %.9g", trm_dtype_name(trm_model_info(s->model)->dtype), step + 1,
+                 where, (double)here->q_halt, (double)s->alone[step].q_halt);
+}
+
+static void watch_alone(struct subject *s) {
+    trm_batch *batch = batch_of(s->model, 1);
+    const int slot = admit_ours(s, batch);
+    for (int n = 0; n < s->steps; n++) {
+        step(batch);
+        s->alone[n] = values_of(s, trm_batch_report(batch, slot));
+        assert_true(isfinite(s->alone[n].q_halt) && s->alone[n].q_halt != 0.0f);
+        assert_true(n == 0 || s->alone[n].q_halt != s->alone[n - 1].q_halt);
+    }
+    trm_batch_destroy(batch);
+}
+
+/* ---- what is promised ---- */
+
 /* Ours in slot `place` of a full batch whose other puzzles come and go between steps. */
-static void check_crowd(trm_model *model, int place, const struct trm_solve_options *options,
-                        const struct values alone[MAX_STEPS]) {
-    trm_batch *batch = batch_of(model, CROWD);
+static void check_crowd(const struct subject *s, int crowd, int place) {
+    trm_batch *batch = batch_of(s->model, crowd);
     struct data_rng rng;
     data_rng_seed(&rng, (uint64_t)place);
-    for (int i = 0; i < CROWD; i++) {
-        int32_t other[CELLS];
-        random_puzzle(&rng, other);
-        assert_int_equal(admit(batch, i == place ? PUZZLE : other, i == place ? 2 : i % IDENTIFIERS, options), i);
-    }
-    for (int n = 0; n < MAX_STEPS; n++) {
+    for (int i = 0; i < crowd; i++)
+        assert_int_equal(i == place ? admit_ours(s, batch) : admit_other(s, &rng, batch), i);
+    for (int n = 0; n < s->steps; n++) {
         step(batch);
-        const struct values here = values_of(trm_batch_report(batch, place));
-        assert_memory_equal(&here, &alone[n], sizeof here);
-        for (int i = 0; i < CROWD; i++)
+        const struct values here = values_of(s, trm_batch_report(batch, place));
+        check_step(s, n, &here, "in a crowd");
+        for (int i = 0; i < crowd; i++)
             if (i != place && data_rng_below(&rng, 3) == 0) {
-                int32_t other[CELLS];
-                random_puzzle(&rng, other);
                 trm_batch_release(batch, i);
-                assert_int_equal(admit(batch, other, 0, options), i);
+                assert_int_equal(admit_other(s, &rng, batch), i);
             }
     }
     trm_batch_destroy(batch);
 }
 
+/* `others` puzzles are admitted, each stepped once, before ours comes. */
+static void check_late(const struct subject *s, int others) {
+    enum { SLOTS = 4, PLACE = 2 };
+    trm_batch *batch = batch_of(s->model, SLOTS);
+    struct data_rng rng;
+    data_rng_seed(&rng, 1);
+    for (int i = 0; i < others; i++) {
+        if (trm_batch_busy(batch) == SLOTS) {
+            step(batch);
+            for (int slot = 0; slot < SLOTS; slot++)
+                trm_batch_release(batch, slot);
+        }
+        admit_other(s, &rng, batch);
+    }
+    while (trm_batch_busy(batch) < SLOTS)
+        admit_other(s, &rng, batch);
+    trm_batch_release(batch, PLACE);
+    assert_int_equal(admit_ours(s, batch), PLACE);
+    for (int n = 0; n < s->steps; n++) {
+        step(batch);
+        const struct values here = values_of(s, trm_batch_report(batch, PLACE));
+        check_step(s, n, &here, "after many others");
+    }
+    trm_batch_destroy(batch);
+}
+
+/* What a thread does with a batch of its own; it cannot fail the test itself. */
+struct errand {
+    const struct subject *subject;
+    int slots;
+    trm_status status;
+    trm_error err;
+    struct values seen[MAX_STEPS];
+};
+
+static void *run_errand(void *arg) {
+    struct errand *errand = arg;
+    const struct subject *s = errand->subject;
+    trm_batch *batch = NULL;
+    int slot = -1;
+    errand->status = trm_batch_create(s->model, errand->slots, &batch, &errand->err);
+    for (int i = 0; i < errand->slots && errand->status == TRM_OK; i++) /* the last one is watched */
+        errand->status = trm_batch_admit(batch, s->puzzle, i == errand->slots - 1 ? s->identifier : 0, &s->options,
+                                         &slot, &errand->err);
+    for (int n = 0; n < s->steps && errand->status == TRM_OK; n++) {
+        errand->status = trm_batch_step(batch, &errand->err);
+        if (errand->status == TRM_OK)
+            errand->seen[n] = values_of(s, trm_batch_report(batch, slot));
+    }
+    trm_batch_destroy(batch);
+    return NULL;
+}
+
+/* Threads at work at the same time, each on its own batch of the one model. */
+static void check_threads(const struct subject *s) {
+    enum { THREADS = 3 };
+    struct errand errands[THREADS];
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        errands[i] = (struct errand){.subject = s, .slots = 1 + 2 * i};
+        assert_int_equal(pthread_create(&threads[i], NULL, run_errand, &errands[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        if (errands[i].status != TRM_OK)
+            fail_msg("%s", errands[i].err.text);
+        for (int n = 0; n < s->steps; n++)
+            check_step(s, n, &errands[i].seen[n], "in another thread");
+    }
+}
+
+/* ---- of which models ---- */
+
+/* Small models of random weights: both mixers, with noise and without. */
+static void with_small_models(const struct trm_model_options *options, void (*check)(const struct subject *s)) {
+    for (int kind = 0; kind < 4; kind++) {
+        struct subject s = {.model = random_model(kind & 1, options),
+                            .identifier = 2,
+                            .steps = MAX_STEPS,
+                            .options = {.no_halt = true, .noise = kind & 2 ? 0.5f : 0.0f, .seed = 9}};
+        if (!s.model)
+            return;
+        assert_int_equal(trm_model_info(s.model)->dtype, options->dtype);
+        memcpy(s.puzzle, PUZZLE, sizeof PUZZLE);
+        watch_alone(&s);
+        check(&s);
+        trm_model_unref(s.model);
+    }
+}
+
+static void at_every_dtype(void (*check)(const struct subject *s)) {
+    for (enum trm_dtype dtype = TRM_DTYPE_F32; trm_dtype_name(dtype); dtype++)
+        with_small_models(&(struct trm_model_options){.dtype = dtype}, check);
+}
+
+static void in_any_slot(const struct subject *s) {
+    check_crowd(s, CROWD, 17);
+    check_crowd(s, CROWD, 0);
+    check_crowd(s, CROWD, CROWD - 1);
+}
+
+static void in_one_slot(const struct subject *s) {
+    check_crowd(s, CROWD, 17);
+}
+
+static void after_10000(const struct subject *s) {
+    if (s->options.noise == 0)
+        check_late(s, 10000);
+}
+
 static void a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot(void **state) {
     (void)state;
-    const struct trm_solve_options calm = {.no_halt = true}, noisy = {.no_halt = true, .noise = 0.5f, .seed = 9};
-    const enum trm_backend backends[] = {TRM_BACKEND_ONEDNN, TRM_BACKEND_REFERENCE};
-    const int places[] = {17, 0, CROWD - 1};
-    for (size_t b = 0; b < 2; b++)
-        for (int kind = 0; kind < 4; kind++) {
-            const struct trm_solve_options options = kind & 2 ? noisy : calm;
-            const bool mlp_t = kind & 1;
-            struct values alone[MAX_STEPS];
-            trm_model *model = random_model(mlp_t, backends[b]);
-            trm_batch *batch = batch_of(model, 1);
-            admit(batch, PUZZLE, 2, &options);
-            for (int n = 0; n < MAX_STEPS; n++) {
-                step(batch);
-                alone[n] = values_of(trm_batch_report(batch, 0));
-                assert_true(isfinite(alone[n].q_halt) && alone[n].q_halt != 0.0f);
-                assert_true(n == 0 || alone[n].q_halt != alone[n - 1].q_halt);
-            }
-            trm_batch_destroy(batch);
-            const size_t count = backends[b] == TRM_BACKEND_ONEDNN ? sizeof places / sizeof *places : 1;
-            for (size_t i = 0; i < count; i++)
-                check_crowd(model, places[i], &options, alone);
-            trm_model_unref(model);
-        }
+    at_every_dtype(in_any_slot);
+    with_small_models(&REFERENCE, in_one_slot);
+}
+
+static void a_puzzle_has_the_same_bits_in_whichever_thread(void **state) {
+    (void)state;
+    at_every_dtype(check_threads);
+    with_small_models(&REFERENCE, check_threads);
+}
+
+static void a_puzzle_has_the_same_bits_after_10000_others(void **state) {
+    (void)state;
+    at_every_dtype(after_10000);
+}
+
+static void the_bundled_model_keeps_all_of_this(void **state) {
+    (void)state;
+    for (enum trm_dtype dtype = TRM_DTYPE_F32; trm_dtype_name(dtype); dtype++) {
+        struct data_rng rng;
+        struct subject s = {.model = open_model(BUNDLED, &(struct trm_model_options){.dtype = dtype}),
+                            .steps = 3,
+                            .options = {.no_halt = true}};
+        if (!s.model)
+            continue;
+        assert_in_range(trm_model_info(s.model)->seq_len, 1, MAX_CELLS);
+        data_rng_seed(&rng, 7);
+        random_puzzle(&s, &rng, s.puzzle);
+        watch_alone(&s);
+        check_crowd(&s, 8, 5);
+        check_threads(&s);
+        check_late(&s, 50);
+        trm_model_unref(s.model);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot),
+        cmocka_unit_test(a_puzzle_has_the_same_bits_in_whichever_thread),
+        cmocka_unit_test(a_puzzle_has_the_same_bits_after_10000_others),
+        cmocka_unit_test(the_bundled_model_keeps_all_of_this),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
