@@ -113,7 +113,8 @@ int trm_batch_busy(const trm_batch *batch); /* occupied slots */
 trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_identifier,
                            const struct trm_solve_options *options, int *slot, trm_error *err);
 
-/* One supervision step for every occupied slot that is still TRM_RUNNING. */
+/* One supervision step for every occupied slot that is still TRM_RUNNING. Neither this nor an admission allocates;
+ * oneDNN makes and frees a few small tables of arguments in every product. */
 trm_status trm_batch_step(trm_batch *batch, trm_error *err);
 
 /* NULL for a free slot. */

@@ -466,7 +466,7 @@ static bool write_content(FILE *stream, const char *header, size_t header_size, 
         return false;
     for (size_t i = 0; i < count; i++) {
         const size_t bytes = order[i]->count * st_dtype_size(order[i]->dtype);
-        if (fwrite(order[i]->data, 1, bytes, stream) != bytes)
+        if (bytes > 0 && fwrite(order[i]->data, 1, bytes, stream) != bytes)
             return false;
     }
     return true;

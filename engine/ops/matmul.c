@@ -291,6 +291,33 @@ static dnnl_status_t plan_packing(op_matmul *mm, memory_desc_ref packed_desc) {
     return status;
 }
 
+static dnnl_status_t execute(const op_matmul *mm, dnnl_memory_t a, dnnl_memory_t b, dnnl_memory_t c) {
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}, {DNNL_ARG_SCRATCHPAD, mm->scratch}};
+    dnnl_memory_set_data_handle(mm->scratch, mm->context->scratch);
+    return dnnl_primitive_execute(mm->primitive, mm->context->stream, (int)(sizeof args / sizeof *args), args);
+}
+
+/* Runs once on memory of its own: oneDNN 2.6 compiles the kernels of strided products when they first run, which
+ * takes as long as many supervision steps. */
+static dnnl_status_t warm_up(const op_matmul *mm) {
+    const dnnl_memory_t operands[] = {mm->a, mm->b, mm->c};
+    dnnl_memory_t own[3] = {NULL};
+    dnnl_status_t status = dnnl_success;
+    for (int i = 0; i < 3 && status == dnnl_success; i++) {
+        memory_desc_ref desc;
+        status = dnnl_memory_get_memory_desc(operands[i], &desc);
+        if (status == dnnl_success)
+            status = dnnl_memory_create(&own[i], desc, mm->context->engine, DNNL_MEMORY_ALLOCATE);
+    }
+    if (status == dnnl_success)
+        status = execute(mm, own[0], own[1], own[2]);
+    for (int i = 0; i < 3; i++)
+        if (own[i])
+            dnnl_memory_destroy(own[i]);
+    return status;
+}
+
 static dnnl_status_t plan(op_matmul *mm, bool *slow) {
     const struct op_matmul_shape *s = &mm->shape;
     dnnl_engine_t engine = mm->context->engine;
@@ -335,6 +362,8 @@ static dnnl_status_t plan(op_matmul *mm, bool *slow) {
         status = create_memory(&mm->c, desc_ref(&c), engine);
     if (status == dnnl_success && s->b_packed)
         status = plan_packing(mm, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
+    if (status == dnnl_success && !*slow)
+        status = warm_up(mm);
 
 cleanup:
     if (pd)
@@ -400,11 +429,7 @@ trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, float *c, 
     dnnl_memory_set_data_handle(mm->a, (void *)(uintptr_t)a);
     dnnl_memory_set_data_handle(mm->b, (void *)(uintptr_t)b);
     dnnl_memory_set_data_handle(mm->c, c);
-    dnnl_memory_set_data_handle(mm->scratch, mm->context->scratch);
-    const dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, mm->a}, {DNNL_ARG_WEIGHTS, mm->b}, {DNNL_ARG_DST, mm->c}, {DNNL_ARG_SCRATCHPAD, mm->scratch}};
-    dnnl_status_t status =
-        dnnl_primitive_execute(mm->primitive, mm->context->stream, (int)(sizeof args / sizeof *args), args);
+    const dnnl_status_t status = execute(mm, mm->a, mm->b, mm->c);
     return status == dnnl_success ? TRM_OK : dnnl_fail(err, status, "a matrix product");
 }
 

@@ -19,6 +19,8 @@
 #include "engine/engine.h"
 #include "engine/model/checkpoint.h"
 
+#define BUNDLED "server/models/sudoku.safetensors"
+
 enum { CELLS = 16, VOCAB = 6, IDENTIFIERS = 4, MAX_STEPS = 5 };
 static const struct trm_solve_options DEFAULTS = {0};
 static const struct trm_model_options F32 = {.dtype = TRM_DTYPE_F32};

@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "engine/data/dataset.h"
-#include "engine/file.h"
 #include "engine/data/npy.h"
 #include "engine/data/source.h"
 #include "engine/data/sudoku.h"
+#include "engine/file.h"
 
 #define HEADER "source,question,answer,rating\n"
 #define A1     "1234341221434321"

@@ -4,8 +4,6 @@
 
 #include "tests/unit/engine_fixture.h"
 
-#define BUNDLED "server/models/sudoku.safetensors"
-
 enum { CROWD = 64, MAX_CELLS = 81 };
 
 struct values {
