@@ -5,7 +5,7 @@
 #   client   curl, to talk to the server that `make run` starts
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
-#   runtime  the shared libraries alone, for the Docker image (Debian 12)
+#   runtime  the shared libraries alone, for an image of the same Debian as the one that built
 #
 # Says what it installs before it does; does and says nothing when everything is there.
 set -eu
@@ -15,13 +15,22 @@ fail() {
     exit 1
 }
 
+# Shared libraries carry their version in the package's name.
+runtime_packages() {
+    # shellcheck source=/dev/null
+    case $(. /etc/os-release && echo "${VERSION_ID:-}") in
+    12) echo libuv1 libmicrohttpd12 libjansson4 libdnnl2 libgomp1 ;;
+    *) echo libuv1t64 libmicrohttpd12t64 libjansson4 libdnnl3.6 libgomp1 ;;
+    esac
+}
+
 packages_for() {
     case $1 in
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libjansson-dev libdnnl-dev ;;
     client) echo curl ;;
     test) echo curl libcmocka-dev python3 python3-pytest python3-requests ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
-    runtime) echo libuv1 libmicrohttpd12 libjansson4 libdnnl2 libgomp1 ;;
+    runtime) runtime_packages ;;
     *) return 1 ;;
     esac
 }

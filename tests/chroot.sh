@@ -58,6 +58,7 @@ debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/
     { tail -n 20 "$root.log"; exit 1; }
 rm -f "$root.log"
 if [ -f /etc/apt/sources.list.d/debian.sources ]; then
+    # shellcheck source=/dev/null
     here=$(. /etc/os-release && echo "$VERSION_CODENAME")
     sed "s/$here/$suite/g" /etc/apt/sources.list.d/debian.sources >"$root/etc/apt/sources.list.d/debian.sources"
     : >"$root/etc/apt/sources.list"
