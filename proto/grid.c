@@ -152,6 +152,7 @@ static void to_digits(const struct proto_form *form, const int32_t *tokens, uint
     }
 }
 
+/* `grid` is NULL where the cells are no JSON of their own. */
 static bool check_clues(const json_t *grid, const struct proto_form *form, const char *pointer, const int32_t *tokens,
                         struct proto_problem *problem) {
     uint8_t digits[SUDOKU_MAX_CELLS];
@@ -164,7 +165,7 @@ static bool check_clues(const json_t *grid, const struct proto_form *form, const
     const json_t *row = json_array_get(grid, (size_t)(b / side));
     if (row) {
         pointer_to(cell, sizeof cell, pointer, b / side, json_is_string(row) ? -1 : b % side);
-    } else { /* the grid is one string */
+    } else { /* all cells are at one place */
         snprintf(cell, sizeof cell, "%s", pointer);
     }
     return proto_problem_set(problem, PROTO_CONTRADICTION, cell,
@@ -194,6 +195,18 @@ bool proto_grid_read(const json_t *grid, const struct proto_form *form, const ch
                      struct proto_problem *problem) {
     return read_cells(grid, form, pointer, tokens, problem) &&
            (!form->sudoku_size || check_clues(grid, form, pointer, tokens, problem));
+}
+
+bool proto_grid_take(const int32_t *integers, const struct proto_form *form, const char *pointer, int32_t *tokens,
+                     struct proto_problem *problem) {
+    for (int i = 0; i < form->side * form->side; i++) {
+        if (!proto_form_token(form, integers[i], &tokens[i])) {
+            return proto_problem_set(problem, PROTO_INVALID, pointer,
+                                     "row %d, column %d (counted from 1) is %d; a cell is an integer from 0 to %d",
+                                     i / form->side + 1, i % form->side + 1, (int)integers[i], proto_form_last(form));
+        }
+    }
+    return !form->sudoku_size || check_clues(NULL, form, pointer, tokens, problem);
 }
 
 bool proto_grid_fits(const json_t *grid, const struct proto_form *form) {

@@ -45,6 +45,11 @@ bool proto_grid_fits(const json_t *grid, const struct proto_form *form);
 bool proto_grid_read(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
                      struct proto_problem *problem);
 
+/* Reads integers ([side * side], as on the wire) into tokens, with the same checks; `pointer` is where they
+ * stand in the request. */
+bool proto_grid_take(const int32_t *integers, const struct proto_form *form, const char *pointer, int32_t *tokens,
+                     struct proto_problem *problem);
+
 /* The integer that stands for a token on the wire, 0 for a token that is no symbol of a Sudoku; and the
  * other way: false if `integer` is out of range. */
 int32_t proto_form_integer(const struct proto_form *form, int32_t token);

@@ -3,69 +3,47 @@
 #include "proto/request.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static bool unknown_member(const char *name, struct proto_problem *problem) {
-    char pointer[sizeof problem->pointer];
-    proto_pointer(pointer, sizeof pointer, "", name);
-    return proto_problem_set(problem, PROTO_INVALID, pointer,
-                             "this member is not known; known are model, grid, grids, options");
-}
+#include "proto/body.h"
 
 static bool read_members(struct proto_request *request, const struct proto_limits *limits,
                          struct proto_problem *problem) {
-    const char *name;
-    json_t *value, *options = NULL;
-    if (!json_is_object(request->root)) {
-        return proto_problem_set(problem, PROTO_INVALID, "", "the body must be a JSON object with a grid");
-    }
-    json_object_foreach(request->root, name, value) {
-        if (strcmp(name, "model") == 0) {
-            if (!json_is_string(value)) {
-                return proto_problem_set(problem, PROTO_INVALID, "/model", "must be a string");
-            }
-            request->model = json_string_value(value);
-        } else if (strcmp(name, "grid") == 0 || strcmp(name, "grids") == 0) {
-            if (request->grid) {
-                return proto_problem_set(problem, PROTO_INVALID, "/grids", "give either grid or grids, not both");
-            }
-            request->grid = value;
-            request->many = strcmp(name, "grids") == 0;
-        } else if (strcmp(name, "options") == 0) {
-            options = value;
-        } else {
-            return unknown_member(name, problem);
-        }
-    }
-    if (!proto_options_read(options, "/options", limits, &request->options, problem)) {
+    const json_t *model = json_object_get(request->root, "model");
+    const json_t *grid = json_object_get(request->root, "grid"), *grids = json_object_get(request->root, "grids");
+    if (!proto_body_knows_members(request->root, "", "model, grid, grids, options", problem)) {
         return false;
     }
-    if (!request->grid) {
+    if (model && !json_is_string(model)) {
+        return proto_problem_set(problem, PROTO_INVALID, "/model", "must be a string");
+    }
+    if (!proto_options_read(json_object_get(request->root, "options"), "/options", limits, &request->options,
+                            problem)) {
+        return false;
+    }
+    if (grid && grids) {
+        return proto_problem_set(problem, PROTO_INVALID, "/grids", "give either grid or grids, not both");
+    }
+    if (!grid && !grids) {
         return proto_problem_set(problem, PROTO_INVALID, "/grid", "the request has no grid");
     }
-    request->count = 1;
-    if (request->many) {
-        size_t count = json_array_size(request->grid);
-        if (count < 1 || count > (size_t)limits->max_grids) {
-            return proto_problem_set(problem, PROTO_INVALID, "/grids", "must be an array of 1 to %d grids",
-                                     limits->max_grids);
-        }
-        request->count = (int)count;
+    if (grids && (json_array_size(grids) < 1 || json_array_size(grids) > (size_t)limits->max_grids)) {
+        return proto_problem_set(problem, PROTO_INVALID, "/grids", "must be an array of 1 to %d grids",
+                                 limits->max_grids);
     }
+    request->model = json_string_value(model);
+    request->grid = grids ? grids : grid;
+    request->many = grids != NULL;
+    request->count = grids ? (int)json_array_size(grids) : 1;
     return true;
 }
 
 bool proto_request_read(const char *body, size_t length, const struct proto_limits *limits,
                         struct proto_request *request, struct proto_problem *problem) {
-    json_error_t error;
     *request = (struct proto_request){0};
-    request->root = json_loadb(body ? body : "", length, JSON_REJECT_DUPLICATES, &error);
-    if (!request->root) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
-            return proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
-        }
-        return proto_problem_set(problem, PROTO_BAD_JSON, "", "line %d, column %d: %s", error.line, error.column,
-                                 error.text);
+    if (!proto_body_parse(body, length, &request->root, problem)) {
+        return false;
     }
     if (!read_members(request, limits, problem)) {
         proto_request_release(request);
@@ -79,16 +57,40 @@ static const json_t *grid_at(const struct proto_request *request, int index) {
 }
 
 size_t proto_request_cells(const struct proto_request *request) {
-    return proto_grid_cells(grid_at(request, 0));
+    return request->tensor ? (size_t)request->cells : proto_grid_cells(grid_at(request, 0));
 }
 
 bool proto_request_fits(const struct proto_request *request, const struct proto_form *form) {
     return proto_grid_fits(grid_at(request, 0), form);
 }
 
+static bool read_tensor(const struct proto_request *request, int index, const struct proto_form *form, int32_t *tokens,
+                        struct proto_problem *problem) {
+    const int32_t *integers = request->tensor + (size_t)index * (size_t)request->cells;
+    if (request->cells != form->side * form->side || (request->columns && request->columns != form->side)) {
+        return proto_problem_set(problem, PROTO_INVALID, "/inputs/0/shape",
+                                 "the model wants puzzles of %d cells: [n, %d] or [n, %d, %d]", form->side * form->side,
+                                 form->side * form->side, form->side, form->side);
+    }
+    return proto_grid_take(integers, form, "/inputs/0/data", tokens, problem);
+}
+
+/* Says in the detail of a problem which of several puzzles it is about. */
+static void add_index(struct proto_problem *problem, int index) {
+    size_t length = strlen(problem->detail);
+    snprintf(problem->detail + length, sizeof problem->detail - length, " (puzzle %d, counted from 0)", index);
+}
+
 bool proto_request_tokens(const struct proto_request *request, int index, const struct proto_form *form,
                           int32_t *tokens, struct proto_problem *problem) {
     char pointer[32] = "/grid";
+    if (request->tensor) {
+        bool good = read_tensor(request, index, form, tokens, problem);
+        if (!good && request->count > 1) {
+            add_index(problem, index);
+        }
+        return good;
+    }
     if (request->many) {
         snprintf(pointer, sizeof pointer, "/grids/%d", index);
     }
@@ -96,6 +98,7 @@ bool proto_request_tokens(const struct proto_request *request, int index, const 
 }
 
 void proto_request_release(struct proto_request *request) {
+    free(request->tensor);
     json_decref(request->root);
     *request = (struct proto_request){0};
 }

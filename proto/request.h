@@ -25,6 +25,8 @@ struct proto_request {
     const json_t *grid; /* the only grid, or the array of them */
     bool many;          /* "grids" was given */
     int count;          /* puzzles, >= 1 */
+    int32_t *tensor;    /* [count, cells] owned: integers in the place of grids (kserve.h), else NULL */
+    int cells, columns; /* of a puzzle in the tensor; columns 0: not said */
     struct proto_options options;
 };
 
