@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proto/kserve.h"
 #include "server/http_internal.h"
 #include "server/log.h"
 
@@ -51,11 +52,22 @@ void srv_reply(struct srv_exchange *x, int status, const char *type, struct prot
     queue(x, status, type, response);
 }
 
+/* Writes a problem in the form of the protocol that the path belongs to, and returns its type. */
+static const char *write_problem(const struct srv_exchange *x, const struct proto_problem *problem,
+                                 struct proto_text *text) {
+    if (strncmp(x->path, "/v2", 3) == 0 && (x->path[3] == '/' || x->path[3] == '\0')) {
+        proto_kserve_write_problem(problem, text);
+        return "application/json";
+    }
+    proto_problem_write(problem, text);
+    return "application/problem+json";
+}
+
 void srv_reply_problem(struct srv_exchange *x, const struct proto_problem *problem) {
     struct proto_text text = {0};
-    proto_problem_write(problem, &text);
+    const char *type = write_problem(x, problem, &text);
     proto_text_add(&text, "\n", 1);
-    srv_reply(x, proto_problem_status(problem->kind), "application/problem+json", &text);
+    srv_reply(x, proto_problem_status(problem->kind), type, &text);
 }
 
 static ssize_t on_read(void *cls, uint64_t position, char *buffer, size_t size) {
@@ -86,11 +98,11 @@ void srv_reply_stream(struct srv_exchange *x, const char *type) {
 void srv_refuse_now(struct srv_exchange *x, const struct proto_problem *problem) {
     struct proto_text body = {0}, text = {0};
     int status = proto_problem_status(problem->kind);
-    proto_problem_write(problem, &body);
+    const char *type = write_problem(x, problem, &body);
     proto_text_addf(&text,
-                    "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                    "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                     "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
-                    status, MHD_get_reason_phrase_for((unsigned int)status), body.length, x->trace.id);
+                    status, MHD_get_reason_phrase_for((unsigned int)status), type, body.length, x->trace.id);
     proto_text_add(&text, body.data, body.length);
     if (!body.failed && !text.failed &&
         send(srv_exchange_socket(x), text.data, text.length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "server/kserve.h"
 #include "server/reload.h"
 #include "server/server.h"
 #include "server/solve.h"
@@ -11,12 +12,6 @@ static void reply_literal(struct srv_exchange *x, int status, const char *json) 
     struct proto_text text = {0};
     proto_text_add_literal(&text, json);
     srv_reply(x, status, "application/json", &text);
-}
-
-static void index_page(struct srv_exchange *x) {
-    reply_literal(x, 200,
-                  "{\"server\":\"trm-server\",\"version\":\"" TRM_VERSION "\","
-                  "\"paths\":[\"/solve\",\"/models\",\"/health/live\",\"/health/ready\"]}\n");
 }
 
 static void live(struct srv_exchange *x) {
@@ -39,11 +34,38 @@ static void models(struct srv_exchange *x) {
     srv_reply(x, 200, "application/json", &text);
 }
 
+static void index_page(struct srv_exchange *x);
+
 static const struct srv_route table[] = {
-    {"/", "GET, HEAD", index_page},        {"/solve", "POST", srv_solve},
-    {"/models", "GET, HEAD", models},      {"/health/live", "GET, HEAD", live},
-    {"/health/ready", "GET, HEAD", ready}, {"/models/{model}/reload", "POST", srv_reload},
+    {"/", "GET, HEAD", index_page},
+    {"/solve", "POST", srv_solve},
+    {"/models", "GET, HEAD", models},
+    {"/models/{model}/reload", "POST", srv_reload},
+    {"/health/live", "GET, HEAD", live},
+    {"/health/ready", "GET, HEAD", ready},
+    {"/v2", "GET, HEAD", srv_kserve_server},
+    {"/v2/health/live", "GET, HEAD", srv_kserve_live},
+    {"/v2/health/ready", "GET, HEAD", srv_kserve_ready},
+    {"/v2/models/{model}", "GET, HEAD", srv_kserve_model},
+    {"/v2/models/{model}/ready", "GET, HEAD", srv_kserve_model_ready},
+    {"/v2/models/{model}/infer", "POST", srv_kserve_infer},
+    {"/v2/models/{model}/versions/1", "GET, HEAD", srv_kserve_model},
+    {"/v2/models/{model}/versions/1/ready", "GET, HEAD", srv_kserve_model_ready},
+    {"/v2/models/{model}/versions/1/infer", "POST", srv_kserve_infer},
 };
+
+enum { ROUTES = sizeof table / sizeof table[0] };
+
+static void index_page(struct srv_exchange *x) {
+    struct proto_text text = {0};
+    proto_text_add_literal(&text, "{\"server\":\"trm-server\",\"version\":\"" TRM_VERSION "\",\"paths\":[");
+    for (int i = 0; i < ROUTES; i++) {
+        proto_text_add_literal(&text, i ? "," : "");
+        proto_text_add_string(&text, table[i].path);
+    }
+    proto_text_add_literal(&text, "]}\n");
+    srv_reply(x, 200, "application/json", &text);
+}
 
 /* Whether `path` is `pattern`, in which "{...}" stands for any segment that is not empty. */
 static bool matches(const char *pattern, const char *path) {
@@ -63,7 +85,7 @@ static bool matches(const char *pattern, const char *path) {
 }
 
 const struct srv_route *srv_route_find(const char *path) {
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    for (int i = 0; i < ROUTES; i++) {
         if (matches(table[i].path, path)) {
             return &table[i];
         }

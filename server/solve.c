@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include "proto/request.h"
-
 /* --- its memory ------------------------------------------------------------------------------------- */
 
 static void destroy(struct srv_solve *solve) {
@@ -69,18 +67,25 @@ void srv_solve_describe_failure(struct proto_problem *problem) {
     proto_problem_set(problem, PROTO_INTERNAL, "", "the engine could not compute this puzzle; the log has more");
 }
 
+bool srv_solve_has_failed(const struct srv_solve *solve) {
+    for (int i = 0; i < solve->group->count; i++) {
+        if (solve->group->jobs[i].seen.outcome == SRV_FAILED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Answers a request that is not a stream, when all of its puzzles are done. */
 static void reply(struct srv_exchange *x) {
     struct srv_solve *solve = x->data;
     struct proto_text text = {0};
     struct srv_group *group = solve->group;
-    for (int i = 0; i < group->count; i++) {
-        if (group->jobs[i].seen.outcome == SRV_FAILED) {
-            struct proto_problem problem;
-            srv_solve_describe_failure(&problem);
-            srv_reply_problem(x, &problem);
-            return;
-        }
+    if (srv_solve_has_failed(solve)) {
+        struct proto_problem problem;
+        srv_solve_describe_failure(&problem);
+        srv_reply_problem(x, &problem);
+        return;
     }
     if (solve->many) {
         proto_write_answers_open(&text, solve->exchange->trace.id, solve->model->name);
@@ -204,73 +209,80 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
     return true;
 }
 
-/* Checks a body and queues its puzzles: NULL with *problem filled in if that cannot be. */
-static struct srv_solve *start(struct srv_exchange *x, int *deadline_ms, struct proto_problem *problem) {
+/* Queues the puzzles of a request: NULL with *problem filled in if that cannot be. */
+static struct srv_solve *queue(struct srv_exchange *x, const struct proto_request *request, enum proto_framing framing,
+                               struct proto_problem *problem) {
     struct srv_server *server = x->server;
-    struct proto_limits limits = {
-        .max_steps = server->options->step_limit, .max_grids = server->options->max_queue, .max_rollouts = 1};
-    enum proto_framing framing;
-    struct proto_request request;
-    struct srv_solve *solve = NULL;
     if (server->draining) {
         proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
         return NULL;
     }
-    if (!proto_accept(srv_exchange_header(x, "Accept"), &framing)) {
-        proto_problem_set(problem, PROTO_NOT_ACCEPTABLE, "",
-                          "answers are application/json, text/event-stream or "
-                          "application/x-ndjson");
-        return NULL;
-    }
-    if (!proto_request_read(x->body, x->body_length, &limits, &request, problem)) {
-        return NULL;
-    }
-    solve = calloc(1, sizeof *solve);
+    struct srv_solve *solve = calloc(1, sizeof *solve);
     if (!solve) {
         no_memory(problem);
-        goto release;
+        return NULL;
     }
     solve->server = server;
     solve->exchange = x;
-    solve->many = request.many;
-    solve->pending = request.count;
+    solve->many = request->many;
+    solve->pending = request->count;
     solve->framing = framing;
     solve->submitted_ns = uv_hrtime();
-    *deadline_ms = request.options.deadline_ms;
-    bool good = make_group(solve, &request, problem);
+    bool good = make_group(solve, request, problem);
     if (good && srv_scheduler_submit(server->scheduler, solve->group) != TRM_OK) {
         good = proto_problem_set(problem, PROTO_OVERLOADED, "", "%d puzzles may wait, and there is no room for %d more",
-                                 server->options->max_queue, request.count);
+                                 server->options->max_queue, request->count);
     }
     if (!good) {
         destroy(solve);
-        solve = NULL;
+        return NULL;
     }
-release:
-    proto_request_release(&request);
+    enlist(solve);
+    return solve;
+}
+
+struct proto_limits srv_solve_limits(const struct srv_server *server) {
+    return (struct proto_limits){
+        .max_steps = server->options->step_limit, .max_grids = server->options->max_queue, .max_rollouts = 1};
+}
+
+struct srv_solve *srv_solve_start(struct srv_exchange *x, const struct proto_request *request,
+                                  enum proto_framing framing, void (*answer)(struct srv_exchange *x)) {
+    struct proto_problem problem;
+    struct srv_solve *solve = queue(x, request, framing, &problem);
+    if (!solve) {
+        srv_reply_problem(x, &problem);
+        return NULL;
+    }
+    x->data = solve;
+    x->resumed = answer;
+    x->read = srv_stream_read;
+    x->ended = on_ended;
+    x->alarm = on_deadline;
+    if (request->options.deadline_ms) {
+        srv_exchange_set_alarm(x, (uint64_t)request->options.deadline_ms);
+    }
+    if (framing == PROTO_JSON) {
+        srv_exchange_suspend(x);
+    } else {
+        srv_reply_stream(x, proto_framing_type(framing));
+    }
     return solve;
 }
 
 void srv_solve(struct srv_exchange *x) {
+    struct proto_limits limits = srv_solve_limits(x->server);
     struct proto_problem problem;
-    int deadline_ms = 0;
-    struct srv_solve *solve = start(x, &deadline_ms, &problem);
-    if (!solve) {
+    struct proto_request request;
+    enum proto_framing framing;
+    if (!proto_accept(srv_exchange_header(x, "Accept"), &framing)) {
+        proto_problem_set(&problem, PROTO_NOT_ACCEPTABLE, "",
+                          "answers are application/json, text/event-stream or application/x-ndjson");
         srv_reply_problem(x, &problem);
-        return;
-    }
-    enlist(solve);
-    x->data = solve;
-    x->resumed = reply;
-    x->read = srv_stream_read;
-    x->ended = on_ended;
-    x->alarm = on_deadline;
-    if (deadline_ms) {
-        srv_exchange_set_alarm(x, (uint64_t)deadline_ms);
-    }
-    if (solve->framing == PROTO_JSON) {
-        srv_exchange_suspend(x);
+    } else if (!proto_request_read(x->body, x->body_length, &limits, &request, &problem)) {
+        srv_reply_problem(x, &problem);
     } else {
-        srv_reply_stream(x, proto_framing_type(solve->framing));
+        srv_solve_start(x, &request, framing, reply);
+        proto_request_release(&request);
     }
 }

@@ -1,4 +1,5 @@
-/* solve.h - POST /solve: from a body to puzzles in the scheduler and back to an answer.
+/* solve.h - from a request to puzzles in the scheduler and back to an answer: POST /solve, and what
+ * KServe's form of it (kserve.h) shares.
  *
  * A solve outlives its exchange when the client leaves: its puzzles are cancelled, and it is freed
  * when the last has come back. Loop thread. */
@@ -6,6 +7,8 @@
 #define TRM_SERVER_SOLVE_H
 
 #include "proto/answer.h"
+#include "proto/kserve.h"
+#include "proto/request.h"
 #include "server/http.h"
 #include "server/job.h"
 #include "server/server.h"
@@ -21,12 +24,25 @@ struct srv_solve {
     int pending;  /* jobs that are not final */
     uint64_t submitted_ns;
     enum proto_framing framing;
+    struct proto_kserve_wish wish;     /* of a KServe request */
     struct srv_stream stream;          /* when framing is not PROTO_JSON */
     struct srv_solve *previous, *next; /* in server->solves */
 };
 
 /* The handler of POST /solve. */
 void srv_solve(struct srv_exchange *exchange);
+
+/* What one request may ask for. */
+struct proto_limits srv_solve_limits(const struct srv_server *server);
+
+/* Queues the puzzles of `request`, which remains the caller's, and sees to the answer: as a stream, or, with
+ * the framing PROTO_JSON, by calling `answer` (a srv_exchange's `resumed`) when all puzzles are done. NULL if
+ * they could not be queued, and a problem is the answer. In a handler. */
+struct srv_solve *srv_solve_start(struct srv_exchange *exchange, const struct proto_request *request,
+                                  enum proto_framing framing, void (*answer)(struct srv_exchange *exchange));
+
+/* True if a puzzle could not be computed. */
+bool srv_solve_has_failed(const struct srv_solve *solve);
 
 /* For srv_scheduler_collect(): takes note of a job's progress. `arg` is not used. */
 void srv_solve_update(struct srv_job *job, void *arg);
