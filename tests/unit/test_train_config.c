@@ -261,7 +261,7 @@ static void the_presets_are_valid(void **state) {
     assert_int_equal(conf.eval.source.size, 6);
     conf_train_destroy(&conf);
 
-    const char *const paper[] = {"model=config/models/sudoku-paper.json", "model.num_heads=4"};
+    const char *const paper[] = {"model=config/models/sudoku-mlp.json", "model.num_heads=4"};
     if (conf_train_load("config/train/sudoku.json", paper, 2, &conf, &err) != TRM_OK)
         fail_msg("%s", err.text);
     assert_int_equal(conf.model.tokens, 97);
