@@ -95,8 +95,8 @@ sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build
 	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
 	@tests/run.sh build-sanitize unit behaviour
 
-bench: $(BUILD)/trm-bench ## Measure the bundled model on this machine (MODEL=FILE)
-	@$(BUILD)/trm-bench --model '$(MODEL)'
+bench: $(BUILD)/trm-bench ## Measure the bundled model and both large shapes at every dtype (MODEL=FILE)
+	@$(BUILD)/trm-bench --compare --model '$(MODEL)' --arch sudoku-mlp --arch arc-attention
 
 demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
 	@rm -rf $(BUILD)/demo

@@ -1,7 +1,10 @@
 /* bench_random.c - see bench_random.h. Runs on the main thread of trm-bench. */
 #include "engine/bench_random.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config/json_file.h"
 #include "engine/data/rng.h"
@@ -16,9 +19,21 @@ struct trm_random_weights {
     float *puzzle_emb; /* [num_puzzle_identifiers, puzzle_emb_ndim] zeros */
 };
 
-static trm_status read_config(const char *path, struct model_config *config, trm_error *err) {
+/* The file of a preset, or of a path: something with a slash or an extension. */
+static trm_status find_config(const char *name, char *path, size_t size, trm_error *err) {
+    const bool is_preset = !strchr(name, '/') && !strchr(name, '.');
+    const int length = snprintf(path, size, is_preset ? "config/models/%s.json" : "%s", name);
+    if (length < 0 || (size_t)length >= size)
+        return trm_fail(err, TRM_INVALID, "the name of the shape is too long");
+    return TRM_OK;
+}
+
+static trm_status read_config(const char *name, struct model_config *config, trm_error *err) {
+    char path[PATH_MAX];
     json_t *object = NULL;
-    trm_status status = conf_json_load(path, &object, err);
+    trm_status status = find_config(name, path, sizeof path, err);
+    if (status == TRM_OK)
+        status = conf_json_load(path, &object, err);
     if (status != TRM_OK)
         return status;
     char *text = json_dumps(object, JSON_COMPACT);
@@ -44,12 +59,12 @@ static trm_status make_weights(trm_random_weights *w, trm_error *err) {
     return TRM_OK;
 }
 
-trm_status trm_random_model(const char *path, const struct trm_model_options *options, trm_random_weights **weights,
+trm_status trm_random_model(const char *name, const struct trm_model_options *options, trm_random_weights **weights,
                             trm_model **model, trm_error *err) {
     trm_random_weights *w = calloc(1, sizeof *w);
     if (!w)
         return trm_fail_memory(err, sizeof *w);
-    trm_status status = read_config(path, &w->config, err);
+    trm_status status = read_config(name, &w->config, err);
     if (status == TRM_OK)
         status = make_weights(w, err);
     if (status == TRM_OK)

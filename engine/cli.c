@@ -38,13 +38,36 @@ bool trm_parse_dtype(const char *text, enum trm_dtype *dtype) {
     return false;
 }
 
+const char *trm_run_option(int option, const char *value, struct trm_run_options *options) {
+    long number;
+    switch (option) {
+    case 'k':
+        return trm_parse_backend(value, &options->model.backend) ? NULL : "--backend is onednn or reference, not ";
+    case 'y':
+        return trm_parse_dtype(value, &options->model.dtype) ? NULL : "--dtype is auto, f32 or bf16, not ";
+    default:
+        if (!trm_parse_number(value, 1, 1024, &number))
+            return "--threads wants a number from 1 to 1024, not ";
+        options->threads = (int)number;
+        return NULL;
+    }
+}
+
 int trm_core_count(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     return cores > 0 ? (int)cores : 1;
 }
 
-double trm_clock(void) {
+static double read_clock(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double trm_clock(void) {
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+double trm_cpu_clock(void) {
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }

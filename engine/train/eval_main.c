@@ -18,7 +18,7 @@ enum { EXIT_USAGE = 2 };
 
 struct settings {
     const char *model, *data;
-    struct trm_model_options precision;
+    struct trm_run_options run;
     size_t limit;
     bool json;
     struct train_eval_options options;
@@ -85,6 +85,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"version", no_argument, NULL, 'v'},
         {0},
     };
+    const char *problem;
     long number;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -134,17 +135,11 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->options.seed = (uint64_t)number;
             break;
         case 'k':
-            if (!trm_parse_backend(optarg, &settings->precision.backend))
-                return usage_error("--backend is onednn or reference, not ", optarg);
-            break;
         case 'y':
-            if (!trm_parse_dtype(optarg, &settings->precision.dtype))
-                return usage_error("--dtype is auto, f32 or bf16, not ", optarg);
-            break;
         case 't':
-            if (!trm_parse_number(optarg, 1, 1024, &number))
-                return usage_error("--threads wants a number from 1 to 1024, not ", optarg);
-            settings->options.threads = (int)number;
+            problem = trm_run_option(option, optarg, &settings->run);
+            if (problem)
+                return usage_error(problem, optarg);
             break;
         case 'j':
             settings->json = true;
@@ -276,7 +271,7 @@ static trm_status run(const struct settings *settings, trm_error *err) {
     trm_model *model = NULL;
     struct data_set *set = NULL;
     struct train_eval_result result = {0};
-    trm_status status = trm_model_open(settings->model, &settings->precision, &model, err);
+    trm_status status = trm_model_open(settings->model, &settings->run.model, &model, err);
     if (status != TRM_OK)
         goto cleanup;
     status = data_set_load(settings->data, settings->limit, &set, err);
@@ -284,6 +279,7 @@ static trm_status run(const struct settings *settings, trm_error *err) {
         goto cleanup;
 
     struct train_eval_options options = settings->options;
+    options.threads = settings->run.threads;
     struct progress progress = {.started = trm_clock()};
     const bool terminal = isatty(STDERR_FILENO);
     if (terminal) {
@@ -313,8 +309,8 @@ cleanup:
 
 int main(int argc, char **argv) {
     struct settings settings = {
-        .precision = {.dtype = TRM_DTYPE_F32},
-        .options = {.halt = true, .rollouts = 1, .threads = trm_core_count()},
+        .run = {.model = {.dtype = TRM_DTYPE_F32}, .threads = trm_core_count()},
+        .options = {.halt = true, .rollouts = 1},
     };
     int code = parse_arguments(argc, argv, &settings);
     if (code >= 0)

@@ -1,4 +1,4 @@
-"""trm-eval and trm-bench as programs: what they print, how they refuse, that their numbers agree.
+"""trm-eval as a program: what it prints, how it refuses, that its numbers agree.
 
 Runs on the parity golden of a Sudoku-sized model (random weights, 4 supervision steps) and on the
 bundled checkpoint, each where it is there. Puzzles: the test collection beside the checkout.
@@ -13,7 +13,6 @@ import pytest
 
 BUILD = os.environ.get("TRM_BUILD", "build")
 EVAL = os.path.join(BUILD, "trm-eval")
-BENCH = os.path.join(BUILD, "trm-bench")
 SHARED = "../shared"
 PUZZLES = SHARED + "/data/sudoku/test.csv"
 GOLDEN = SHARED + "/golden/infer_trm_mlp.safetensors"
@@ -199,10 +198,9 @@ def test_puzzles_of_another_size_are_refused(model, tmp_path):
 def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path):
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(content)
-    for program in ([EVAL, "--data", "nothing.csv"], [BENCH]):
-        done = run(*program, "--model", str(bad))
-        assert done.returncode == 1
-        assert done.stdout == "" and "bad.safetensors" in done.stderr
+    done = run(EVAL, "--data", "nothing.csv", "--model", str(bad))
+    assert done.returncode == 1
+    assert done.stdout == "" and "bad.safetensors" in done.stderr
 
 
 def test_missing_files_are_named(model):
@@ -240,48 +238,8 @@ def test_a_wrong_command_line_of_trm_eval_exits_2(arguments):
     assert done.stdout == "" and "--help" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [
-    [],
-    ["--model", "m", "extra"],
-    ["--model", "m", "--unknown"],
-    ["--model", "m", "--batch", "0"],
-    ["--model", "m", "--seconds", "many"],
-    ["--model", "m", "--threads", "1e3"],
-    ["--model", "m", "--backend", "gpu"],
-    ["--model", "m", "--dtype", "f64"],
-])
-def test_a_wrong_command_line_of_trm_bench_exits_2(arguments):
-    done = run(BENCH, *arguments)
-    assert done.returncode == 2
-    assert done.stdout == "" and "--help" in done.stderr
-
-
-@pytest.mark.parametrize("program", [EVAL, BENCH])
-def test_help_and_version_exit_0(program):
-    shown = run(program, "--help")
+def test_help_and_version_exit_0():
+    shown = run(EVAL, "--help")
     assert shown.returncode == 0 and shown.stderr == "" and "--model" in shown.stdout
-    version = run(program, "--version")
-    assert version.returncode == 0 and version.stdout.startswith(os.path.basename(program) + " ")
-
-
-def test_the_numbers_of_trm_bench_agree_with_each_other(model):
-    done = run(BENCH, "--model", model, "--batch", "4", "--threads", "2", "--seconds", "1", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["batch"] == 4 and result["threads"] == 2
-    assert result["peak_gflops"] > 0 and result["steps_per_second"] > 0
-    for prefix in ("", "alone_"):
-        assert result[prefix + "fraction_of_peak"] == pytest.approx(
-            result[prefix + "gflops"] / result["peak_gflops"], rel=1e-3)
-    # The same work per step, alone or together.
-    assert result["gflops"] * result["step_ms"] == pytest.approx(
-        result["alone_gflops"] * result["alone_step_ms"], rel=1e-3)
-    assert result["steps_per_second_one_thread"] == pytest.approx(1e3 / result["step_ms"], rel=1e-3)
-
-
-def test_trm_bench_measures_a_shape_without_a_checkpoint():
-    done = run(BENCH, "--arch", "config/models/sudoku-demo.json", "--batch", "2", "--threads", "1", "--seconds", "1",
-               "--dtype", "f32", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["dtype"] == "f32" and result["gflops"] > 0
+    version = run(EVAL, "--version")
+    assert version.returncode == 0 and version.stdout.startswith("trm-eval ")
