@@ -89,10 +89,11 @@ static bool set_numbers(const struct trm_bench_result *r, json_t *root) {
 }
 
 json_t *trm_bench_json(const struct trm_bench_result *r) {
-    json_t *root = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "model", r->name, "backend",
-                             r->backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "dtype", r->info->dtype,
-                             "batch", r->plan.batch, "threads", r->plan.threads, "rounds", r->core.rounds,
-                             "peak_instructions", trm_peak_instructions(trm_peak_of(trm_dtype_name(r->info->dtype))));
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "model", r->name, "backend",
+                  r->backend == TRM_BACKEND_ONEDNN ? "onednn" : "reference", "dtype", trm_dtype_name(r->info->dtype),
+                  "batch", r->plan.batch, "threads", r->plan.threads, "rounds", r->core.rounds, "peak_instructions",
+                  trm_peak_instructions(trm_peak_of(trm_dtype_name(r->info->dtype))));
     if (root && set_numbers(r, root) && !json_object_set_new(root, "scaling", json_scaling(r)) &&
         !json_object_set_new(root, "peaks", json_peaks(r)))
         return root;
