@@ -2,8 +2,10 @@
  *
  * Why its own file: the API of oneDNN changed between 2.6 (Debian 12) and 3.x (Debian 13), and its
  * traps are many (DESIGN section 3): runtime dimensions and transposed destinations fall to
- * reference kernels, two OpenMP threads inside one product lose half of the speed. All of that is
- * known here and nowhere else. A context and its plans are owned by one thread. */
+ * reference kernels, two OpenMP threads inside one product lose half of the speed, a batched product
+ * (rank 3) copies its right operand at every run where a plain one (rank 2) takes it packed, which
+ * costs 5 to 15%. All of that is known here and nowhere else. A context and its plans are owned by
+ * one thread. */
 #include "engine/ops/matmul.h"
 
 #include <omp.h>
@@ -14,7 +16,7 @@
 
 #include "engine/ops/bf16.h"
 
-enum { MATMUL_RANK = 3, ALIGNMENT = 64 };
+enum { ALIGNMENT = 64 };
 
 struct op_context {
     enum trm_backend backend;
@@ -30,7 +32,7 @@ struct op_matmul {
     size_t packed_size;
     dnnl_primitive_t primitive;
     dnnl_memory_t a, b, c, scratch;
-    dnnl_memory_t plain_b; /* f32 as the caller stores it: the source of packing */
+    dnnl_memory_t plain_b; /* as the caller stores it: the source of packing */
     dnnl_primitive_t packer;
 };
 
@@ -103,6 +105,13 @@ enum op_dtype op_operand_type(enum trm_dtype dtype) {
     return dtype == TRM_DTYPE_BF16 ? OP_BF16 : OP_F32;
 }
 
+/* True where 8-bit sums are exact: without VNNI, pairs of products are summed in saturating 16 bits. */
+static bool has_vnni(void) {
+    const unsigned isa = dnnl_get_effective_cpu_isa();
+    return (isa & dnnl_cpu_isa_avx512_core_vnni) == dnnl_cpu_isa_avx512_core_vnni ||
+           (isa & dnnl_cpu_isa_avx2_vnni) == dnnl_cpu_isa_avx2_vnni;
+}
+
 /* ---- shapes ---- */
 
 static void fill_defaults(struct op_matmul_shape *s) {
@@ -123,9 +132,11 @@ static void fill_defaults(struct op_matmul_shape *s) {
 }
 
 static trm_status check_shape(const struct op_matmul_shape *s, trm_error *err) {
-    if (s->batch < 0 || s->m <= 0 || s->n <= 0 || s->k <= 0)
+    if (s->batch < 0 || s->m <= 0 || s->n <= 0 || s->k <= 0 || (s->b_packed && s->batch > 1))
         return trm_fail(err, TRM_INVALID, "matrix product of %d x [%d, %d] by [%d, %d]", s->batch, s->m, s->k, s->k,
                         s->n);
+    if (s->dtype == OP_INT8 && s->k > OP_INT8_MAX_K)
+        return trm_fail(err, TRM_UNSUPPORTED, "8-bit sums of %d products can leave 32 bits", s->k);
     return TRM_OK;
 }
 
@@ -135,42 +146,85 @@ static float element(const void *matrix, enum op_dtype dtype, size_t index) {
     return dtype == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)matrix)[index]) : ((const float *)matrix)[index];
 }
 
-/* Where the caller stores element [k, j] of B. */
-static size_t b_index(const struct op_matmul_shape *s, int k, int j) {
-    return s->b_transposed ? (size_t)j * (size_t)s->ldb + (size_t)k : (size_t)k * (size_t)s->ldb + (size_t)j;
+/* A row of A or a column of B: element i is at first + i * step. */
+struct place {
+    size_t first, step;
+};
+
+static struct place row_of(const struct op_matmul_shape *s, int i) {
+    return s->a_transposed ? (struct place){(size_t)i, (size_t)s->lda} : (struct place){(size_t)i * (size_t)s->lda, 1};
+}
+
+static struct place column_of(const struct op_matmul_shape *s, int j) {
+    return s->b_transposed ? (struct place){(size_t)j * (size_t)s->ldb, 1} : (struct place){(size_t)j, (size_t)s->ldb};
 }
 
 /* The reference's packed form: dense [k, n]. */
-static void pack_reference(const struct op_matmul_shape *s, const float *b, void *packed) {
-    for (int k = 0; k < s->k; k++)
-        for (int j = 0; j < s->n; j++) {
-            const float value = b[b_index(s, k, j)];
-            const size_t to = (size_t)k * (size_t)s->n + (size_t)j;
-            if (s->dtype == OP_BF16)
-                ((op_bf16 *)packed)[to] = op_bf16_round(value);
+static void pack_reference(const struct op_matmul_shape *s, const void *b, void *packed) {
+    for (int j = 0; j < s->n; j++) {
+        const struct place column = column_of(s, j);
+        for (int k = 0; k < s->k; k++) {
+            const size_t from = column.first + (size_t)k * column.step, to = (size_t)k * (size_t)s->n + (size_t)j;
+            if (s->dtype == OP_INT8)
+                ((int8_t *)packed)[to] = ((const int8_t *)b)[from];
+            else if (s->dtype == OP_BF16)
+                ((op_bf16 *)packed)[to] = op_bf16_round(((const float *)b)[from]);
             else
-                ((float *)packed)[to] = value;
+                ((float *)packed)[to] = ((const float *)b)[from];
         }
+    }
 }
 
-static void run_reference(const struct op_matmul_shape *s, const void *a, const void *b, float *c) {
-    for (int batch = 0; batch < s->batch; batch++) {
-        size_t a0 = s->a_shared ? 0 : (size_t)batch * s->a_step;
-        size_t b0 = s->b_packed ? 0 : (size_t)batch * s->b_step;
-        size_t c0 = (size_t)batch * s->c_step;
+static float sum_f32(const struct op_matmul_shape *s, const void *a, struct place row, const void *b,
+                     struct place column, float sum) {
+    for (int k = 0; k < s->k; k++)
+        sum += element(a, s->dtype, row.first + (size_t)k * row.step) *
+               element(b, s->dtype, column.first + (size_t)k * column.step);
+    return sum;
+}
+
+static int32_t sum_int8(const struct op_matmul_shape *s, const void *a, struct place row, const void *b,
+                        struct place column, int32_t sum) {
+    for (int k = 0; k < s->k; k++)
+        sum += ((const uint8_t *)a)[row.first + (size_t)k * row.step] *
+               ((const int8_t *)b)[column.first + (size_t)k * column.step];
+    return sum;
+}
+
+static void run_reference(const struct op_matmul_shape *s, const void *a, const void *b, void *c) {
+    float *c_f32 = c;
+    int32_t *c_int32 = c;
+    for (int batch = 0; batch < s->batch; batch++)
         for (int i = 0; i < s->m; i++)
             for (int j = 0; j < s->n; j++) {
-                size_t at = c0 + (size_t)i * (size_t)s->ldc + (size_t)j;
-                float sum = s->accumulate ? c[at] : 0.0f;
-                for (int k = 0; k < s->k; k++) {
-                    size_t ai = s->a_transposed ? (size_t)k * (size_t)s->lda + (size_t)i
-                                                : (size_t)i * (size_t)s->lda + (size_t)k;
-                    size_t bi = s->b_packed ? (size_t)k * (size_t)s->n + (size_t)j : b_index(s, k, j);
-                    sum += element(a, s->dtype, a0 + ai) * element(b, s->dtype, b0 + bi);
-                }
-                c[at] = sum;
+                const size_t at = (size_t)batch * s->c_step + (size_t)i * (size_t)s->ldc + (size_t)j;
+                struct place row = row_of(s, i), column = column_of(s, j);
+                if (s->b_packed)
+                    column = (struct place){(size_t)j, (size_t)s->n};
+                row.first += s->a_shared ? 0 : (size_t)batch * s->a_step;
+                column.first += (size_t)batch * s->b_step;
+                if (s->dtype == OP_INT8)
+                    c_int32[at] = sum_int8(s, a, row, b, column, s->accumulate ? c_int32[at] : 0);
+                else
+                    c_f32[at] = sum_f32(s, a, row, b, column, s->accumulate ? c_f32[at] : 0.0f);
             }
-    }
+}
+
+/* ---- oneDNN: matrices ---- */
+
+/* How a matrix lies in memory, as oneDNN takes it. */
+struct matrix {
+    int rank; /* 2, or 3 with the batch first */
+    dnnl_dims_t dims, strides;
+};
+
+static struct matrix plain_matrix(int rows, int cols, int row_stride, int col_stride) {
+    return (struct matrix){.rank = 2, .dims = {rows, cols}, .strides = {row_stride, col_stride}};
+}
+
+static struct matrix batched_matrix(int batch, size_t step, struct matrix m) {
+    return (struct matrix){
+        .rank = 3, .dims = {batch, m.dims[0], m.dims[1]}, .strides = {(dnnl_dim_t)step, m.strides[0], m.strides[1]}};
 }
 
 /* ---- oneDNN: the parts that differ between 2.x and 3.x ---- */
@@ -179,13 +233,12 @@ static void run_reference(const struct op_matmul_shape *s, const void *a, const 
 typedef dnnl_memory_desc_t memory_desc; /* opaque, owned */
 typedef const_dnnl_memory_desc_t memory_desc_ref;
 
-static dnnl_status_t desc_strided(memory_desc *desc, const dnnl_dims_t dims, dnnl_data_type_t type,
-                                  const dnnl_dims_t strides) {
-    return dnnl_memory_desc_create_with_strides(desc, MATMUL_RANK, dims, type, strides);
+static dnnl_status_t desc_strided(memory_desc *desc, const struct matrix *m, dnnl_data_type_t type) {
+    return dnnl_memory_desc_create_with_strides(desc, m->rank, m->dims, type, m->strides);
 }
 
-static dnnl_status_t desc_any(memory_desc *desc, const dnnl_dims_t dims, dnnl_data_type_t type) {
-    return dnnl_memory_desc_create_with_tag(desc, MATMUL_RANK, dims, type, dnnl_format_tag_any);
+static dnnl_status_t desc_any(memory_desc *desc, const struct matrix *m, dnnl_data_type_t type) {
+    return dnnl_memory_desc_create_with_tag(desc, m->rank, m->dims, type, dnnl_format_tag_any);
 }
 
 static void desc_destroy(memory_desc *desc) {
@@ -205,13 +258,12 @@ static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine
 typedef dnnl_memory_desc_t memory_desc; /* a plain struct */
 typedef const dnnl_memory_desc_t *memory_desc_ref;
 
-static dnnl_status_t desc_strided(memory_desc *desc, const dnnl_dims_t dims, dnnl_data_type_t type,
-                                  const dnnl_dims_t strides) {
-    return dnnl_memory_desc_init_by_strides(desc, MATMUL_RANK, dims, type, strides);
+static dnnl_status_t desc_strided(memory_desc *desc, const struct matrix *m, dnnl_data_type_t type) {
+    return dnnl_memory_desc_init_by_strides(desc, m->rank, m->dims, type, m->strides);
 }
 
-static dnnl_status_t desc_any(memory_desc *desc, const dnnl_dims_t dims, dnnl_data_type_t type) {
-    return dnnl_memory_desc_init_by_tag(desc, MATMUL_RANK, dims, type, dnnl_format_tag_any);
+static dnnl_status_t desc_any(memory_desc *desc, const struct matrix *m, dnnl_data_type_t type) {
+    return dnnl_memory_desc_init_by_tag(desc, m->rank, m->dims, type, dnnl_format_tag_any);
 }
 
 static void desc_destroy(memory_desc *desc) {
@@ -269,15 +321,38 @@ static dnnl_status_t create_memory(dnnl_memory_t *memory, memory_desc_ref desc, 
     return dnnl_memory_create(memory, desc, engine, DNNL_MEMORY_NONE);
 }
 
-/* The reorder from the caller's plain f32 matrix to the layout that the product wants. */
+/* The types of a plan's operands and of its result. */
+struct types {
+    dnnl_data_type_t a, b, c;
+};
+
+static struct types types_of(enum op_dtype dtype) {
+    switch (dtype) {
+    case OP_INT8:
+        return (struct types){dnnl_u8, dnnl_s8, dnnl_s32};
+    case OP_BF16:
+        return (struct types){dnnl_bf16, dnnl_bf16, dnnl_f32};
+    default:
+        return (struct types){dnnl_f32, dnnl_f32, dnnl_f32};
+    }
+}
+
+static struct matrix a_matrix(const struct op_matmul_shape *s) {
+    return plain_matrix(s->m, s->k, s->a_transposed ? 1 : s->lda, s->a_transposed ? s->lda : 1);
+}
+
+static struct matrix b_matrix(const struct op_matmul_shape *s) {
+    return plain_matrix(s->k, s->n, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1);
+}
+
+/* The reorder from the caller's plain matrix to the layout that the product wants. */
 static dnnl_status_t plan_packing(op_matmul *mm, memory_desc_ref packed_desc) {
     const struct op_matmul_shape *s = &mm->shape;
     dnnl_engine_t engine = mm->context->engine;
-    const dnnl_dims_t dims = {1, s->k, s->n};
-    const dnnl_dims_t strides = {(dnnl_dim_t)s->k * s->n, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1};
+    const struct matrix b = b_matrix(s);
     memory_desc plain = {0};
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_status_t status = desc_strided(&plain, dims, dnnl_f32, strides);
+    dnnl_status_t status = desc_strided(&plain, &b, s->dtype == OP_INT8 ? dnnl_s8 : dnnl_f32);
     if (status == dnnl_success)
         status = dnnl_reorder_primitive_desc_create(&pd, desc_ref(&plain), engine, packed_desc, engine, NULL);
     if (status == dnnl_success)
@@ -321,24 +396,24 @@ static dnnl_status_t warm_up(const op_matmul *mm) {
 static dnnl_status_t plan(op_matmul *mm, bool *slow) {
     const struct op_matmul_shape *s = &mm->shape;
     dnnl_engine_t engine = mm->context->engine;
-    dnnl_data_type_t type = s->dtype == OP_BF16 ? dnnl_bf16 : dnnl_f32;
-    const dnnl_dims_t a_dims = {s->a_shared ? 1 : s->batch, s->m, s->k};
-    const dnnl_dims_t b_dims = {s->b_packed ? 1 : s->batch, s->k, s->n};
-    const dnnl_dims_t c_dims = {s->batch, s->m, s->n};
-    const dnnl_dims_t a_strides = {(dnnl_dim_t)s->a_step, s->a_transposed ? 1 : s->lda, s->a_transposed ? s->lda : 1};
-    const dnnl_dims_t b_strides = {(dnnl_dim_t)s->b_step, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1};
-    const dnnl_dims_t c_strides = {(dnnl_dim_t)s->c_step, s->ldc, 1};
+    const struct types types = types_of(s->dtype);
+    struct matrix a_lies = a_matrix(s), b_lies = b_matrix(s), c_lies = plain_matrix(s->m, s->n, s->ldc, 1);
     memory_desc a = {0}, b = {0}, c = {0};
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     memory_desc_ref scratch_desc;
     const char *name = "";
 
-    dnnl_status_t status = desc_strided(&a, a_dims, type, a_strides);
+    if (!s->b_packed) {
+        a_lies = batched_matrix(s->a_shared ? 1 : s->batch, s->a_step, a_lies);
+        b_lies = batched_matrix(s->batch, s->b_step, b_lies);
+        c_lies = batched_matrix(s->batch, s->c_step, c_lies);
+    }
+    dnnl_status_t status = desc_strided(&a, &a_lies, types.a);
     if (status == dnnl_success)
-        status = s->b_packed ? desc_any(&b, b_dims, type) : desc_strided(&b, b_dims, type, b_strides);
+        status = s->b_packed ? desc_any(&b, &b_lies, types.b) : desc_strided(&b, &b_lies, types.b);
     if (status == dnnl_success)
-        status = desc_strided(&c, c_dims, dnnl_f32, c_strides);
+        status = desc_strided(&c, &c_lies, types.c);
     if (status == dnnl_success)
         status = create_attr(s->accumulate, &attr);
     if (status == dnnl_success)
@@ -378,6 +453,8 @@ cleanup:
 
 trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **out, trm_error *err) {
     trm_status result = check_shape(shape, err);
+    if (result == TRM_OK && shape->dtype == OP_INT8 && context->backend == TRM_BACKEND_ONEDNN && !has_vnni())
+        result = trm_fail(err, TRM_UNSUPPORTED, "this CPU has no instructions for exact 8-bit products (VNNI)");
     if (result != TRM_OK)
         return result;
     op_matmul *mm = calloc(1, sizeof *mm);
@@ -419,7 +496,7 @@ void op_matmul_destroy(op_matmul *mm) {
 
 /* ---- running ---- */
 
-trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, float *c, trm_error *err) {
+trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, void *c, trm_error *err) {
     if (mm->context->backend == TRM_BACKEND_REFERENCE) {
         run_reference(&mm->shape, a, b, c);
         return TRM_OK;
@@ -437,7 +514,7 @@ size_t op_matmul_packed_size(const op_matmul *mm) {
     return mm->packed_size;
 }
 
-trm_status op_matmul_pack(op_matmul *mm, const float *b, void *packed, trm_error *err) {
+trm_status op_matmul_pack(op_matmul *mm, const void *b, void *packed, trm_error *err) {
     const struct op_matmul_shape *s = &mm->shape;
     if (mm->context->backend == TRM_BACKEND_REFERENCE) {
         pack_reference(s, b, packed);

@@ -20,17 +20,22 @@
 typedef struct op_context op_context; /* a thread's stream and scratch memory */
 typedef struct op_matmul op_matmul;   /* a plan */
 
-enum op_dtype { OP_F32, OP_BF16 };
+/* OP_INT8: A is uint8_t, B is int8_t, C is int32_t, and every sum is exact. CPUs multiply no other signs
+ * at full speed, so a signed left operand is stored with OP_INT8_ZERO added to each value, and the
+ * reader of C subtracts OP_INT8_ZERO times the sum of B's column (struct op_int8_sums, kernels.h). */
+enum op_dtype { OP_F32, OP_BF16, OP_INT8 };
 
-/* C[i] = A[i] B[i] (+ C[i]), i < batch: A[i] is [m, k], B[i] is [k, n], C[i] is [m, n], C always f32.
+enum { OP_INT8_ZERO = 128, OP_INT8_MAX_K = 65536 };
+
+/* C[i] = A[i] B[i] (+ C[i]), i < batch: A[i] is [m, k], B[i] is [k, n], C[i] is [m, n], f32 or int32.
  * Zero-initialised members mean: f32, dense, plain, not accumulated. */
 struct op_matmul_shape {
-    int batch; /* 0 means 1 */
+    int batch; /* 0 means 1; 1 where B is packed */
     int m, n, k;
     bool a_transposed;             /* A is stored [k, m] */
     bool b_transposed;             /* B is stored [n, k], as linear weights are */
     bool a_shared;                 /* one A for the whole batch */
-    bool b_packed;                 /* B was rearranged by op_matmul_pack(), and is one for the whole batch */
+    bool b_packed;                 /* B was rearranged by op_matmul_pack() */
     bool accumulate;               /* add to C */
     enum op_dtype dtype;           /* of A and B */
     int lda, ldb, ldc;             /* distance between stored rows in elements; 0: dense */
@@ -41,18 +46,19 @@ trm_status op_context_create(enum trm_backend backend, op_context **context, trm
 void op_context_destroy(op_context *context); /* after its plans; NULL is fine */
 enum trm_backend op_context_backend(const op_context *context);
 
-/* TRM_UNSUPPORTED when oneDNN has only its slow reference kernel for the shape. */
+/* TRM_UNSUPPORTED when oneDNN has only its slow reference kernel for the shape, or, for OP_INT8, when the CPU
+ * lacks VNNI (older instructions saturate sums of two products at 16 bits) or k > OP_INT8_MAX_K. */
 trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **matmul,
                             trm_error *err);
 void op_matmul_destroy(op_matmul *matmul); /* NULL is fine */
 
-/* `a`, `b`: elements of shape.dtype (b packed where the shape says so); `c`: f32. */
-trm_status op_matmul_run(op_matmul *matmul, const void *a, const void *b, float *c, trm_error *err);
+/* `a`, `b`: elements of shape.dtype (b packed where the shape says so); `c`: f32, or int32 for OP_INT8. */
+trm_status op_matmul_run(op_matmul *matmul, const void *a, const void *b, void *c, trm_error *err);
 
-/* For b_packed plans: the size of the packed matrix, and the packing from plain f32 (stored as
- * b_transposed says). The packed layout of a weight does not depend on m. */
+/* For b_packed plans: the size of the packed matrix, and the packing from plain f32, or int8 for OP_INT8
+ * (stored as b_transposed says). The packed layout of a weight does not depend on m. */
 size_t op_matmul_packed_size(const op_matmul *matmul);
-trm_status op_matmul_pack(op_matmul *matmul, const float *b, void *packed, trm_error *err);
+trm_status op_matmul_pack(op_matmul *matmul, const void *b, void *packed, trm_error *err);
 
 /* What AUTO comes to on this CPU; any other type is itself. */
 enum trm_dtype op_settle_dtype(enum trm_backend backend, enum trm_dtype dtype);

@@ -49,19 +49,19 @@ static op_context *context_of(enum trm_backend backend) {
     return context;
 }
 
-/* NULL where this machine cannot multiply bf16. */
+/* NULL where this machine cannot multiply bf16 or bytes. */
 static op_matmul *plan(op_context *context, const struct op_matmul_shape *shape) {
     op_matmul *matmul = NULL;
     trm_error err = {""};
     trm_status status = op_matmul_create(context, shape, &matmul, &err);
-    if (status == TRM_UNSUPPORTED && shape->dtype == OP_BF16)
+    if (status == TRM_UNSUPPORTED && shape->dtype != OP_F32)
         return NULL;
     if (status != TRM_OK)
         fail_msg("[%d, %d] x [%d, %d]: %s", shape->m, shape->k, shape->k, shape->n, err.text);
     return matmul;
 }
 
-static void run(op_matmul *matmul, const void *a, const void *b, float *c) {
+static void run(op_matmul *matmul, const void *a, const void *b, void *c) {
     trm_error err = {""};
     if (op_matmul_run(matmul, a, b, c, &err) != TRM_OK)
         fail_msg("%s", err.text);
@@ -214,6 +214,111 @@ static void packed_products_agree(void **state) {
         {.m = 20, .n = 16, .k = 33, .lda = 50, .ldb = 48, .b_packed = true},
     };
     CHECK_SHAPES(shapes);
+}
+
+/* ---- 8 bits ---- */
+
+/* `count` bytes: any, or only the ends of the range, where sums are largest and sums of pairs leave 16 bits. */
+static uint8_t *bytes(size_t count, uint64_t seed, bool extreme) {
+    struct data_rng rng;
+    uint8_t *out = block(count);
+    data_rng_seed(&rng, seed);
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t byte = (uint8_t)(data_rng_next(&rng) >> 32);
+        out[i] = extreme ? (uint8_t)(byte & 1 ? 0xff : 0x7f) : byte; /* 255 and 127, or -1 and 127 */
+    }
+    return out;
+}
+
+/* False where this machine cannot. */
+static bool multiply_bytes(enum trm_backend backend, const struct op_matmul_shape *shape, const uint8_t *a,
+                           const int8_t *b, int32_t *c) {
+    op_context *context = context_of(backend);
+    op_matmul *matmul = plan(context, shape);
+    if (matmul) {
+        void *packed = shape->b_packed ? block(op_matmul_packed_size(matmul)) : NULL;
+        if (packed)
+            assert_int_equal(op_matmul_pack(matmul, b, packed, NULL), TRM_OK);
+        run(matmul, a, packed ? packed : (const void *)b, c);
+        free(packed);
+    }
+    op_matmul_destroy(matmul);
+    op_context_destroy(context);
+    return matmul != NULL;
+}
+
+/* In 64 bits, straight from the definition. */
+static int64_t exact_sum(const struct op_matmul_shape *s, const uint8_t *a, const int8_t *b, size_t batch, int row,
+                         int column) {
+    const size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k, i = (size_t)row, j = (size_t)column;
+    const size_t lda = s->lda ? (size_t)s->lda : k, ldb = s->ldb ? (size_t)s->ldb : s->b_transposed ? k : n;
+    int64_t sum = 0;
+    a += s->a_shared ? 0 : batch * (s->a_step ? s->a_step : m * k);
+    b += batch * (s->b_step ? s->b_step : k * n);
+    for (size_t at = 0; at < k; at++)
+        sum += (int64_t)a[i * lda + at] * b[s->b_transposed ? j * ldb + at : at * ldb + j];
+    return sum;
+}
+
+static void check_exact(const struct op_matmul_shape *shape, enum trm_backend backend, bool extreme) {
+    const struct extent size = extents_of(shape);
+    const size_t batch = (size_t)(shape->batch ? shape->batch : 1), ldc = (size_t)(shape->ldc ? shape->ldc : shape->n);
+    const size_t step = batch == 1 ? size.c : shape->c_step ? shape->c_step : (size_t)shape->m * (size_t)shape->n;
+    const int32_t before = 1000;
+    uint8_t *a = bytes(size.a, 21, extreme);
+    int8_t *b = (int8_t *)bytes(size.b, 22, extreme);
+    int32_t *c = block(size.c * sizeof *c);
+    for (size_t i = 0; i < size.c; i++)
+        c[i] = before;
+    if (multiply_bytes(backend, shape, a, b, c))
+        for (size_t at = 0; at < size.c; at++) {
+            const size_t i = at % step / ldc, j = at % step % ldc;
+            const bool gap = at / step >= batch || i >= (size_t)shape->m || j >= (size_t)shape->n;
+            const int64_t sum = gap ? 0 : exact_sum(shape, a, b, at / step, (int)i, (int)j);
+            assert_int_equal(c[at], sum + (gap || shape->accumulate ? before : 0));
+        }
+    free(c);
+    free(b);
+    free(a);
+}
+
+static void products_of_bytes_are_exact(void **state) {
+    (void)state;
+    const struct op_matmul_shape shapes[] = {
+        {.m = 1, .n = 1, .k = 1, .dtype = OP_INT8},
+        {.m = 31, .n = 33, .k = 29, .dtype = OP_INT8},
+        {.m = 97, .n = 128, .k = 512, .b_transposed = true, .b_packed = true, .dtype = OP_INT8},
+        {.m = 97, .n = 64, .k = 1536, .b_transposed = true, .b_packed = true, .ldc = 512, .dtype = OP_INT8},
+        {.m = 5, .n = 11, .k = 64, .b_transposed = true, .b_packed = true, .dtype = OP_INT8},
+        {.m = 7, .n = 13, .k = 3, .b_packed = true, .dtype = OP_INT8},
+        {.m = 9, .n = 17, .k = 130, .b_transposed = true, .b_packed = true, .accumulate = true, .dtype = OP_INT8},
+        {.m = 64, .n = 96, .k = 97, .dtype = OP_INT8},
+        {.m = 97, .n = 64, .k = 512, .ldb = 80, .ldc = 96, .dtype = OP_INT8},
+        {.batch = 3, .m = 48, .n = 96, .k = 82, .a_shared = true, .dtype = OP_INT8},
+        {.batch = 2, .m = 9, .n = 12, .k = 8, .a_step = 100, .b_step = 120, .c_step = 140, .dtype = OP_INT8},
+        {.m = 2, .n = 16, .k = OP_INT8_MAX_K, .b_transposed = true, .b_packed = true, .dtype = OP_INT8},
+    };
+    const enum trm_backend backends[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t b = 0; b < 2; b++) {
+            check_exact(&shapes[i], backends[b], false);
+            check_exact(&shapes[i], backends[b], true);
+        }
+}
+
+/* One more product of the largest bytes than a sum may have would still fit: the bound is not too high. */
+static void sums_of_bytes_that_could_overflow_are_refused(void **state) {
+    (void)state;
+    assert_true((int64_t)OP_INT8_MAX_K * 255 * 128 <= INT32_MAX);
+    const struct op_matmul_shape shape = {.m = 1, .n = 1, .k = OP_INT8_MAX_K + 1, .dtype = OP_INT8};
+    const enum trm_backend backends[] = {TRM_BACKEND_ONEDNN, TRM_BACKEND_REFERENCE};
+    for (size_t b = 0; b < 2; b++) {
+        op_context *context = context_of(backends[b]);
+        op_matmul *matmul = NULL;
+        assert_int_equal(op_matmul_create(context, &shape, &matmul, NULL), TRM_UNSUPPORTED);
+        assert_null(matmul);
+        op_context_destroy(context);
+    }
 }
 
 /* ---- what the engine relies on ---- */
@@ -391,7 +496,8 @@ static void impossible_shapes_are_refused(void **state) {
     const struct op_matmul_shape shapes[] = {{.m = 0, .n = 1, .k = 1},
                                              {.m = 1, .n = -1, .k = 1},
                                              {.m = 1, .n = 1, .k = 0},
-                                             {.batch = -1, .m = 1, .n = 1, .k = 1}};
+                                             {.batch = -1, .m = 1, .n = 1, .k = 1},
+                                             {.batch = 2, .m = 1, .n = 1, .k = 1, .b_packed = true}};
     const enum trm_backend backends[] = {TRM_BACKEND_ONEDNN, TRM_BACKEND_REFERENCE};
     for (size_t b = 0; b < 2; b++) {
         op_context *context = context_of(backends[b]);
@@ -421,6 +527,8 @@ int main(void) {
         cmocka_unit_test(batched_products_agree),
         cmocka_unit_test(accumulating_products_agree),
         cmocka_unit_test(packed_products_agree),
+        cmocka_unit_test(products_of_bytes_are_exact),
+        cmocka_unit_test(sums_of_bytes_that_could_overflow_are_refused),
         cmocka_unit_test(the_packed_layout_does_not_depend_on_the_rows),
         cmocka_unit_test(a_row_does_not_depend_on_the_other_rows),
         cmocka_unit_test(a_product_gives_the_same_bits_at_any_address_from_any_plan),
