@@ -493,7 +493,7 @@ trm_status srv_benches_create(const struct srv_scheduler *s, trm_model *engine, 
                               trm_error *err) {
     struct srv_bench *first = NULL;
     for (int i = 0; i < s->config.workers; i++) {
-        struct srv_bench *bench;
+        struct srv_bench *bench = NULL;
         trm_status status = open_bench(engine, s->config.slots, &bench, err);
         if (status != TRM_OK) {
             srv_benches_destroy(first);
