@@ -2,6 +2,24 @@
  * differ. No state. */
 #include "proto/answer.h"
 
+/* "reduced": what the load took, with what was asked for and what was given. */
+static void write_reduced(struct proto_text *text, const struct proto_answer *answer) {
+    bool rollouts = answer->given_rollouts < answer->asked_rollouts, steps = answer->given_steps < answer->asked_steps;
+    if (!rollouts && !steps) {
+        return;
+    }
+    proto_text_add_literal(text, ",\"reduced\":{");
+    if (rollouts) {
+        proto_text_addf(text, "\"rollouts\":{\"asked\":%d,\"given\":%d}", answer->asked_rollouts,
+                        answer->given_rollouts);
+    }
+    if (steps) {
+        proto_text_addf(text, "%s\"max_steps\":{\"asked\":%d,\"given\":%d}", rollouts ? "," : "", answer->asked_steps,
+                        answer->given_steps);
+    }
+    proto_text_add_literal(text, "}");
+}
+
 /* "answer" to "q_halt": the members that every form of an answer has, and timing_ms still open. */
 static void write_members(struct proto_text *text, const struct proto_answer *answer) {
     proto_text_add_literal(text, "\"answer\":");
@@ -19,7 +37,13 @@ static void write_members(struct proto_text *text, const struct proto_answer *an
         }
         proto_text_add_float(text, answer->q_halt[i]);
     }
-    proto_text_addf(text, "],\"timing_ms\":{\"queue\":%.3f,\"compute\":%.3f", answer->queue_ms, answer->compute_ms);
+    proto_text_add(text, "]", 1);
+    if (answer->rollouts > 1) {
+        proto_text_addf(text, ",\"rollouts\":{\"count\":%d,\"best\":%d,\"steps\":%d}", answer->rollouts,
+                        answer->rollout, answer->total_steps);
+    }
+    write_reduced(text, answer);
+    proto_text_addf(text, ",\"timing_ms\":{\"queue\":%.3f,\"compute\":%.3f", answer->queue_ms, answer->compute_ms);
 }
 
 static void write_identity(struct proto_text *text, const char *id, const char *model) {
@@ -78,7 +102,11 @@ static void end(struct proto_text *text, enum proto_framing framing) {
 
 void proto_stream_step(struct proto_text *text, enum proto_framing framing, const struct proto_step *step) {
     begin(text, framing, "step", step->index);
-    proto_text_addf(text, "\"step\":%d,\"answer\":", step->step);
+    proto_text_addf(text, "\"step\":%d,", step->step);
+    if (step->rollouts > 1) {
+        proto_text_addf(text, "\"rollout\":%d,", step->rollout);
+    }
+    proto_text_add_literal(text, "\"answer\":");
     proto_grid_write(step->form, step->answer, text);
     proto_text_add_literal(text, ",\"q_halt\":");
     proto_text_add_float(text, step->q_halt);
@@ -104,6 +132,6 @@ void proto_stream_problem(struct proto_text *text, enum proto_framing framing, i
     end(text, framing);
 }
 
-void proto_stream_ping(struct proto_text *text) {
-    proto_text_add_literal(text, ": ping\n\n");
+void proto_stream_ping(struct proto_text *text, enum proto_framing framing) {
+    proto_text_add_literal(text, framing == PROTO_SSE ? ": ping\n\n" : "{\"type\":\"ping\"}\n");
 }

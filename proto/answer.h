@@ -23,6 +23,12 @@ struct proto_answer {
     float confidence;
     const float *q_halt;         /* [steps] */
     double queue_ms, compute_ms; /* waiting for a slot, from then to the last step */
+
+    /* Of several rollouts: which one this is the answer of, and the steps of all of them. */
+    int rollouts, rollout, total_steps;
+
+    /* What was asked for, if the load of the server took some of it; else 0. */
+    int asked_rollouts, given_rollouts, asked_steps, given_steps;
 };
 
 /* One supervision step of one puzzle. */
@@ -33,6 +39,7 @@ struct proto_step {
     const int32_t *before; /* [side * side] what was sent last: the previous step or the puzzle */
     const int32_t *answer; /* [side * side] tokens */
     float q_halt, confidence;
+    int rollouts, rollout; /* of several: whose step it is */
 };
 
 /* The answer to "grid": {"id","model","answer",...,"timing_ms":{"queue","compute","total"}}. */
@@ -51,6 +58,9 @@ void proto_stream_answer(struct proto_text *text, enum proto_framing framing, in
                          const char *model, const struct proto_answer *answer, double total_ms);
 void proto_stream_problem(struct proto_text *text, enum proto_framing framing, int index,
                           const struct proto_problem *problem);
-void proto_stream_ping(struct proto_text *text); /* a comment: server-sent events only */
+
+/* Says nothing, to keep a connection open or to find out whether anybody listens: a comment of
+ * server-sent events, {"type":"ping"} of NDJSON. */
+void proto_stream_ping(struct proto_text *text, enum proto_framing framing);
 
 #endif

@@ -26,7 +26,7 @@ static const struct kind kinds[] = {
     [PROTO_CONTRADICTION] = {422, "contradiction", "The clues contradict each other"},
     [PROTO_BAD_CHECKPOINT] = {422, "bad-checkpoint", "The checkpoint cannot be served"},
     [PROTO_INTERNAL] = {500, "internal", "The server failed"},
-    [PROTO_OVERLOADED] = {503, "overloaded", "The queue is full"},
+    [PROTO_OVERLOADED] = {429, "overloaded", "The queue is full"},
     [PROTO_SHUTTING_DOWN] = {503, "shutting-down", "The server is shutting down"},
 };
 
@@ -34,6 +34,7 @@ bool proto_problem_set(struct proto_problem *problem, enum proto_problem_kind ki
                        const char *format, ...) {
     va_list args;
     problem->kind = kind;
+    problem->retry_after_s = 0;
     snprintf(problem->pointer, sizeof problem->pointer, "%s", pointer);
     va_start(args, format);
     vsnprintf(problem->detail, sizeof problem->detail, format, args);

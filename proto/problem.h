@@ -24,7 +24,7 @@ enum proto_problem_kind {
     PROTO_CONTRADICTION,  /* 422 two clues exclude each other */
     PROTO_BAD_CHECKPOINT, /* 422 the file of a model cannot be served */
     PROTO_INTERNAL,       /* 500 ours */
-    PROTO_OVERLOADED,     /* 503 the queue is full: try again */
+    PROTO_OVERLOADED,     /* 429 the queue is full: try again */
     PROTO_SHUTTING_DOWN   /* 503 the server is about to end */
 };
 
@@ -32,6 +32,7 @@ struct proto_problem {
     enum proto_problem_kind kind;
     char detail[256];  /* one sentence for people */
     char pointer[192]; /* JSON pointer (RFC 6901) to the member at fault, "" for none */
+    int retry_after_s; /* for the header of that name; 0: none. proto_problem_set() leaves 0 */
 };
 
 /* Fills in a problem. `pointer` may be "". Always returns false, for `return proto_problem_set(...)`. */

@@ -54,6 +54,7 @@ struct srv_exchange {
     size_t capacity;
     struct proto_problem problem; /* when `refused`: the answer once the body is over */
     const char *allow;            /* for 405 */
+    int retry_after_s;            /* for 429 and 503, 0: no such header */
     bool refused, complete, suspended, gone, linger;
     uv_timer_t timer;
     uv_poll_t watch; /* notices that the client of a suspended exchange goes away */

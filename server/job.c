@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_DEPTH = 16 }; /* steps that a slow stream may lag behind without losing any */
+/* Steps that a slow stream may lag behind without losing any; what it may be when the steps of several
+ * rollouts are kept, of which it shows one. */
+enum { STREAM_DEPTH = 16, ROLLOUT_DEPTH = 4 };
 
 const char *srv_outcome_name(enum srv_outcome outcome) {
     static const char *const names[SRV_OUTCOMES] = {
@@ -16,47 +18,53 @@ const char *srv_outcome_name(enum srv_outcome outcome) {
     return names[outcome];
 }
 
-static bool allocate_slabs(struct srv_group *group) {
-    size_t count = (size_t)group->count, cells = (size_t)group->cells;
-    group->slabs[0] = calloc(count, cells * sizeof(int32_t));
-    group->slabs[1] = calloc(count, 4 * (size_t)group->max_steps * sizeof(float));
+static int depth_of(const struct srv_group_config *config) {
+    int depth = !config->every_step ? 1 : config->rollouts > 1 ? ROLLOUT_DEPTH : STREAM_DEPTH;
+    return depth < config->options.max_steps ? depth : config->options.max_steps;
+}
+
+static bool allocate(struct srv_group *group) {
+    size_t count = (size_t)group->count, puzzles = (size_t)group->config.puzzles, cells = (size_t)group->cells;
+    group->jobs = calloc(count, sizeof *group->jobs);
+    group->puzzles = calloc(puzzles, sizeof *group->puzzles);
+    group->slabs[0] = calloc(puzzles, cells * sizeof(int32_t));
+    group->slabs[1] = calloc(count, 4 * (size_t)group->config.options.max_steps * sizeof(float));
     group->slabs[2] = calloc(count, 2 * (size_t)group->depth * cells * sizeof(int32_t));
-    return group->slabs[0] && group->slabs[1] && group->slabs[2];
+    return group->jobs && group->puzzles && group->slabs[0] && group->slabs[1] && group->slabs[2];
 }
 
 static void place_job(struct srv_group *group, int index) {
     struct srv_job *job = &group->jobs[index];
-    size_t i = (size_t)index, cells = (size_t)group->cells, steps = (size_t)group->max_steps;
-    size_t answers = (size_t)group->depth * cells;
+    size_t i = (size_t)index, steps = (size_t)group->config.options.max_steps;
+    size_t answers = (size_t)group->depth * (size_t)group->cells;
     float *floats = (float *)group->slabs[1] + i * 4 * steps;     /* [4, max_steps] */
     int32_t *ring = (int32_t *)group->slabs[2] + i * 2 * answers; /* [2, depth, cells] */
     job->group = group;
-    job->index = index;
-    job->tokens = (int32_t *)group->slabs[0] + i * cells;
+    job->puzzle = index % group->config.puzzles;
+    job->rollout = index / group->config.puzzles;
     job->shared = (struct srv_track){.q_halt = floats, .confidence = floats + steps, .answers = ring};
     job->seen =
         (struct srv_track){.q_halt = floats + 2 * steps, .confidence = floats + 3 * steps, .answers = ring + answers};
 }
 
-struct srv_group *srv_group_create(const struct srv_model *model, int count, const struct trm_solve_options *options,
-                                   bool every_step) {
+struct srv_group *srv_group_create(const struct srv_group_config *config) {
     struct srv_group *group = calloc(1, sizeof *group);
     if (!group) {
         return NULL;
     }
-    group->model = model;
-    group->cells = model->form.side * model->form.side;
-    group->max_steps = options->max_steps;
-    group->depth = !every_step ? 1 : options->max_steps < STREAM_DEPTH ? options->max_steps : STREAM_DEPTH;
-    group->count = count;
-    group->options = *options;
-    group->every_step = every_step;
-    group->jobs = calloc((size_t)count, sizeof *group->jobs);
-    if (!group->jobs || !allocate_slabs(group)) {
+    group->config = *config;
+    group->cells = config->model->form.side * config->model->form.side;
+    group->depth = depth_of(config);
+    group->count = config->puzzles * config->rollouts;
+    if (!allocate(group)) {
         srv_group_destroy(group);
         return NULL;
     }
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < config->puzzles; i++) {
+        group->puzzles[i].tokens = (int32_t *)group->slabs[0] + (size_t)i * (size_t)group->cells;
+        group->puzzles[i].pending = group->puzzles[i].unseen = config->rollouts;
+    }
+    for (int i = 0; i < group->count; i++) {
         place_job(group, i);
     }
     return group;
@@ -67,9 +75,39 @@ void srv_group_destroy(struct srv_group *group) {
         for (int i = 0; i < 3; i++) {
             free(group->slabs[i]);
         }
+        free(group->puzzles);
         free(group->jobs);
         free(group);
     }
+}
+
+struct trm_solve_options srv_job_options(const struct srv_job *job) {
+    struct trm_solve_options options = job->group->config.options;
+    options.noise = job->rollout > 0 ? options.noise : 0;
+    options.seed += (uint64_t)job->rollout;
+    return options;
+}
+
+/* 3 verified, 2 has an answer, 1 may have one, 0 failed. */
+static int rank(const struct srv_track *track) {
+    return track->outcome == SRV_VERIFIED ? 3 : track->outcome == SRV_FAILED ? 0 : track->steps ? 2 : 1;
+}
+
+bool srv_track_leads(const struct srv_track *track, const struct srv_track *other) {
+    int mine = rank(track), theirs = rank(other);
+    if (mine != theirs || mine != 2) {
+        return mine > theirs;
+    }
+    return track->q_halt[track->steps - 1] > other->q_halt[other->steps - 1];
+}
+
+const struct srv_job *srv_group_leader(const struct srv_group *group, int puzzle) {
+    const struct srv_job *leader = &group->jobs[puzzle];
+    for (int r = 1; r < group->config.rollouts; r++) {
+        const struct srv_job *job = &group->jobs[r * group->config.puzzles + puzzle];
+        leader = srv_track_leads(&job->seen, &leader->seen) ? job : leader;
+    }
+    return leader;
 }
 
 int32_t *srv_track_answer(const struct srv_group *group, const struct srv_track *track, int step) {
@@ -78,7 +116,7 @@ int32_t *srv_track_answer(const struct srv_group *group, const struct srv_track 
 
 void srv_track_add(const struct srv_group *group, struct srv_track *track, const int32_t *answer, float q_halt,
                    float confidence) {
-    if (track->steps >= group->max_steps) {
+    if (track->steps >= group->config.options.max_steps) {
         return;
     }
     track->q_halt[track->steps] = q_halt;

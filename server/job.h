@@ -1,5 +1,9 @@
 /* job.h - puzzles on their way through the scheduler, in groups: the puzzles of one request.
  *
+ * Each puzzle has one or more rollouts; each rollout is a job with a slot of its own. All rollouts 0
+ * come first, then all rollouts 1 and so on, so that a puzzle that its first rollout solves may never
+ * need the others.
+ *
  * A group is made by the loop thread, given to the scheduler, and freed by the loop thread when every
  * job of it has come back. Each job has two tracks of its progress: `shared`, which the worker writes
  * and only the scheduler's lock protects, and `seen`, the loop thread's copy. */
@@ -8,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <uv/tree.h>
 
 #include "engine/engine.h"
 #include "server/models.h"
@@ -18,7 +23,7 @@ enum srv_outcome {
     SRV_VERIFIED,
     SRV_MAX_STEPS,
     SRV_DEADLINE,  /* its time was over */
-    SRV_CANCELLED, /* its client went away, or the server ends */
+    SRV_CANCELLED, /* its client went away, another rollout solved its puzzle, or the server ends */
     SRV_FAILED,    /* the engine refused */
     SRV_OUTCOMES
 };
@@ -26,7 +31,7 @@ enum srv_outcome {
 /* "q_head", "verified", "max_steps", "deadline", "cancelled", "failed"; "running" for SRV_RUNNING. */
 const char *srv_outcome_name(enum srv_outcome outcome);
 
-/* What is known of a puzzle's steps. The answers of the last `depth` steps are kept: whoever reads
+/* What is known of a rollout's steps. The answers of the last `depth` steps are kept: whoever reads
  * slower than that misses some, and memory stays bounded. */
 struct srv_track {
     int steps;           /* supervision steps done */
@@ -42,8 +47,8 @@ struct srv_group;
 
 struct srv_job {
     struct srv_group *group;
-    int index;       /* in the group */
-    int32_t *tokens; /* [cells] the puzzle; read-only once submitted */
+    int puzzle, rollout; /* both from 0 */
+
     /* The loop thread's. */
     struct srv_track seen;
     struct srv_job *next_seen; /* while updates are delivered */
@@ -54,28 +59,73 @@ struct srv_job {
     bool updated; /* is in the list of updated jobs */
 };
 
-struct srv_group {
-    const struct srv_model *model;
-    int cells, depth, max_steps, count;
-    struct srv_job *jobs; /* [count] */
-    struct trm_solve_options options;
-    bool every_step; /* the owner wants to hear of every step, not only of the last */
-    void *owner;     /* the loop thread's */
+struct srv_puzzle {
+    int32_t *tokens; /* [cells] read-only once submitted */
 
     /* The scheduler's, under its lock. */
-    struct srv_group *next; /* in the ring of waiting groups */
-    int taken;              /* jobs[taken .. count) wait */
-    enum srv_outcome end;   /* SRV_RUNNING, or what its unfinished jobs were given up for */
-    uint64_t submitted_ns;
+    int pending;  /* rollouts without an outcome */
+    bool started; /* one had a slot */
+    bool stepped; /* one had a step */
+    bool solved;  /* one was verified: the others are not needed any more */
 
-    void *slabs[3]; /* the memory of all jobs: tokens, floats, answers */
+    /* The loop thread's. */
+    int unseen;       /* rollouts of which it has not seen the end */
+    bool seen_solved; /* it has seen a verified one */
 };
 
-/* A group of `count` jobs for `model` with room for options.max_steps steps (>= 1) each; the caller
- * fills in the tokens. NULL when memory ran out. */
-struct srv_group *srv_group_create(const struct srv_model *model, int count, const struct trm_solve_options *options,
-                                   bool every_step);
+/* How a group waits and runs; queue.h's, under the scheduler's lock. */
+struct srv_turn {
+    RB_ENTRY(srv_group) node;
+    uint64_t number; /* of its last turn, or of its arrival */
+    int next;        /* jobs[next ..) that have no outcome wait */
+    int waiting;     /* their number */
+    int running;     /* jobs in slots */
+};
+
+struct srv_group_config {
+    const struct srv_model *model;
+    struct trm_solve_options options; /* max_steps >= 1; noise is for all rollouts but the first, seed theirs */
+    int puzzles, rollouts;            /* >= 1; rollouts of each puzzle */
+    int asked_rollouts, asked_steps;  /* what was asked for before the load took some of it */
+    int priority;                     /* SRV_LOWEST_PRIORITY .. SRV_HIGHEST_PRIORITY */
+    bool every_step;                  /* the owner wants to hear of every step, not only of the last */
+};
+
+enum { SRV_LOWEST_PRIORITY = -10, SRV_HIGHEST_PRIORITY = 10 };
+
+struct srv_group {
+    struct srv_group_config config;
+    int cells, depth, count;
+    struct srv_puzzle *puzzles; /* [config.puzzles] */
+    struct srv_job *jobs;       /* [count] job of puzzle p, rollout r at r * puzzles + p */
+    void *owner;                /* the loop thread's */
+
+    /* The scheduler's, under its lock. */
+    struct srv_turn turn;
+    enum srv_outcome end; /* SRV_RUNNING, or what its unfinished jobs were given up for */
+    uint64_t submitted_ns;
+
+    void *slabs[3]; /* the memory of all: tokens, floats, answers */
+};
+
+/* A group whose puzzles' tokens are for the caller to fill in. NULL when memory ran out. */
+struct srv_group *srv_group_create(const struct srv_group_config *config);
 void srv_group_destroy(struct srv_group *group); /* NULL is fine */
+
+/* What the engine is told of a job: rollout 0 has no noise, rollout r has that of seed + r. */
+struct trm_solve_options srv_job_options(const struct srv_job *job);
+
+static inline struct srv_puzzle *srv_job_puzzle(const struct srv_job *job) {
+    return &job->group->puzzles[job->puzzle];
+}
+
+/* Which of two rollouts of a puzzle has the better answer: a verified one, else the one with the
+ * higher q_halt after its last step, else the one that has made a step or has not failed. */
+bool srv_track_leads(const struct srv_track *track, const struct srv_track *other);
+
+/* Of the rollouts of a puzzle, as the loop thread has seen them, the one that leads: its answer is the
+ * puzzle's. The lowest of equal ones. */
+const struct srv_job *srv_group_leader(const struct srv_group *group, int puzzle);
 
 /* Appends a step. `answer` is [cells]. */
 void srv_track_add(const struct srv_group *group, struct srv_track *track, const int32_t *answer, float q_halt,

@@ -68,7 +68,7 @@ void srv_kserve_model_ready(struct srv_exchange *x) {
 /* Answers when all puzzles are done. */
 static void reply(struct srv_exchange *x) {
     const struct srv_solve *solve = x->data;
-    const int count = solve->group->count;
+    const int count = solve->group->config.puzzles;
     struct proto_text text = {0};
     struct proto_answer *answers = calloc((size_t)count, sizeof *answers);
     if (!answers || srv_solve_has_failed(solve)) {
@@ -77,7 +77,7 @@ static void reply(struct srv_exchange *x) {
         srv_reply_problem(x, &problem);
     } else {
         for (int i = 0; i < count; i++) {
-            answers[i] = srv_solve_answer(solve, &solve->group->jobs[i]);
+            answers[i] = srv_solve_answer(solve, i);
         }
         proto_kserve_write_answers(&text, &solve->wish, x->trace.id, solve->model->name, answers, count);
         reply_json(x, 200, &text);

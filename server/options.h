@@ -20,6 +20,8 @@ struct srv_options {
     int max_body;  /* bytes */
     int max_connections;
     int step_limit;    /* the largest max_steps of a request */
+    int rollout_limit; /* the largest rollouts of a request */
+    bool adapt;        /* less work for each request while the queue is long */
     bool verify;       /* what a request that says nothing gets */
     int idle_timeout;  /* seconds */
     int body_timeout;  /* seconds */

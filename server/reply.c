@@ -1,5 +1,6 @@
 /* reply.c - answers: whole, as a stream, or past libmicrohttpd, which queues none while a body is
  * arriving. Loop thread. */
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -25,8 +26,10 @@ static void queue(struct srv_exchange *x, int status, const char *type, struct M
     if (status == 401) {
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     }
-    if (status == 503) {
-        MHD_add_response_header(response, "Retry-After", "1");
+    if (x->retry_after_s) {
+        char seconds[16];
+        snprintf(seconds, sizeof seconds, "%d", x->retry_after_s);
+        MHD_add_response_header(response, "Retry-After", seconds);
     }
     if (x->http->drained || x->linger) {
         MHD_add_response_header(response, "Connection", "close");
@@ -67,6 +70,7 @@ void srv_reply_problem(struct srv_exchange *x, const struct proto_problem *probl
     struct proto_text text = {0};
     const char *type = write_problem(x, problem, &text);
     proto_text_add(&text, "\n", 1);
+    x->retry_after_s = problem->retry_after_s;
     srv_reply(x, proto_problem_status(problem->kind), type, &text);
 }
 

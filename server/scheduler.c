@@ -7,27 +7,10 @@
 #include <stdlib.h>
 #include <uv.h>
 
+#include "server/bench.h"
+#include "server/line.h"
 #include "server/log.h"
-#include "server/stats.h"
-
-/* What waits for one model. */
-struct line {
-    struct srv_group *last; /* of the ring: last->next is the first; NULL when nothing waits */
-    int waiting;            /* jobs */
-    int running;            /* jobs in slots of any worker */
-    struct srv_model_stats stats;
-};
-
-/* One worker's batch of one model. After srv_scheduler_replace() the former bench stays until its
- * puzzles are done. */
-struct srv_bench {
-    struct srv_bench *next; /* an older bench of the same model; in a set: that of the next worker */
-    trm_batch *batch;
-    struct srv_job **seats;    /* [slots] who sits where, NULL for free */
-    struct srv_job **incoming; /* [slots] taken from the queue, not admitted yet */
-    int incoming_count;
-    int busy; /* jobs in seats and incoming */
-};
+#include "server/rate.h"
 
 struct worker {
     struct srv_scheduler *scheduler;
@@ -46,8 +29,10 @@ struct srv_scheduler {
     uv_mutex_t lock;
     uv_cond_t work; /* something waits, or it is time to stop */
     bool has_lock, has_work;
-    struct line *lines; /* [models] */
-    int waiting;        /* jobs in all lines */
+    int idle;               /* workers that wait for work */
+    struct srv_line *lines; /* [models] */
+    struct srv_rate rate;
+    uint64_t reduced_rollouts, reduced_steps; /* puzzles, see stats.h */
     struct srv_job *updated_first, *updated_last;
     bool stop;
 };
@@ -70,55 +55,39 @@ static void publish(struct srv_scheduler *s, struct srv_job *job) {
     s->updated_last = job;
 }
 
-static double seconds_since(uint64_t then_ns) {
-    return (double)(uv_hrtime() - then_ns) / 1e9;
+static struct srv_line *line_of(struct srv_scheduler *s, const struct srv_job *job) {
+    return &s->lines[job->group->config.model->index];
 }
 
-static void finish(struct srv_scheduler *s, struct srv_job *job, enum srv_outcome outcome) {
-    struct srv_model_stats *stats = &s->lines[job->group->model->index].stats;
-    job->shared.outcome = outcome;
-    job->shared.ended_ns = uv_hrtime();
-    stats->outcomes[outcome]++;
-    stats->unstarted += job->shared.started_ns == 0;
-    if (outcome == SRV_VERIFIED || outcome == SRV_Q_HEAD) {
-        srv_histogram_add(&stats->solving, job->shared.steps);
-    }
+static void end(struct srv_scheduler *s, struct srv_job *job, enum srv_outcome outcome) {
+    srv_line_end(line_of(s, job), job, outcome);
+    srv_rate_add(&s->rate, job->shared.ended_ns, 1, 0);
     publish(s, job);
 }
 
-/* The next waiting job: one from each group in turn. */
-static struct srv_job *take(struct srv_scheduler *s, struct line *line) {
-    struct srv_group *first = line->last->next;
-    struct srv_job *job = &first->jobs[first->taken++];
-    if (first->taken < first->count) {
-        line->last = first; /* to the end of the ring */
-    } else if (first == line->last) {
-        line->last = NULL;
-    } else {
-        line->last->next = first->next;
+/* The other rollouts of a solved puzzle are not needed: those that wait end here, those that run
+ * before their next step. */
+static void end_siblings(struct srv_scheduler *s, const struct srv_job *solver) {
+    struct srv_group *group = solver->group;
+    for (int r = 0; r < group->config.rollouts; r++) {
+        struct srv_job *job = &group->jobs[r * group->config.puzzles + solver->puzzle];
+        if (srv_queue_holds(job)) {
+            end(s, job, SRV_CANCELLED);
+        }
     }
-    line->waiting--;
-    s->waiting--;
-    return job;
 }
 
-static void remove_group(struct srv_scheduler *s, struct srv_group *group) {
-    struct line *line = &s->lines[group->model->index];
-    struct srv_group *before = line->last;
-    while (before->next != group) {
-        before = before->next;
+static int waiting(const struct srv_scheduler *s) {
+    int sum = 0;
+    for (int m = 0; m < s->config.models->count; m++) {
+        sum += s->lines[m].queue.waiting;
     }
-    before->next = group->next;
-    if (line->last == group) {
-        line->last = before == group ? NULL : before;
-    }
-    line->waiting -= group->count - group->taken;
-    s->waiting -= group->count - group->taken;
+    return sum;
 }
 
 /* A worker takes no more than its share, rounded up, of what waits and runs. */
-static int share(const struct srv_scheduler *s, const struct line *line) {
-    return (line->waiting + line->running + s->config.workers - 1) / s->config.workers;
+static int share(const struct srv_scheduler *s, const struct srv_line *line) {
+    return (line->queue.waiting + line->stats.running + s->config.workers - 1) / s->config.workers;
 }
 
 /* Begins with the benches that srv_scheduler_replace() has left. */
@@ -132,49 +101,37 @@ static void take_fresh(struct worker *w) {
     }
 }
 
-/* A worker's puzzles of one model, on all of its benches. */
-static int busy_with(const struct worker *w, int m) {
-    int sum = 0;
-    for (const struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
-        sum += bench->busy;
-    }
-    return sum;
-}
-
 static void take_jobs(struct worker *w) {
     struct srv_scheduler *s = w->scheduler;
     for (int m = 0; m < s->config.models->count; m++) {
         struct srv_bench *bench = w->benches[m];
-        struct line *line = &s->lines[m];
-        int most = share(s, line), held = busy_with(w, m);
-        for (; line->last && held < s->config.slots && held < most; held++) {
-            struct srv_job *job = take(s, line);
-            job->shared.started_ns = uv_hrtime();
-            line->stats.rollouts++;
-            srv_histogram_add(&line->stats.wait, seconds_since(job->group->submitted_ns));
+        int most = share(s, &s->lines[m]), held = srv_benches_busy(bench);
+        struct srv_job *job;
+        for (; held < s->config.slots && held < most && (job = srv_line_take(&s->lines[m])); held++) {
             bench->incoming[bench->incoming_count++] = job;
             bench->busy++;
-            line->running++;
         }
     }
 }
 
-static void leave(struct worker *w, int m, struct srv_bench *bench, int slot, enum srv_outcome outcome) {
-    finish(w->scheduler, bench->seats[slot], outcome);
-    trm_batch_release(bench->batch, slot);
-    bench->seats[slot] = NULL;
-    bench->busy--;
-    w->scheduler->lines[m].running--;
+static void leave(struct srv_scheduler *s, struct srv_bench *bench, int slot, enum srv_outcome outcome) {
+    struct srv_job *job = bench->seats[slot];
+    srv_bench_leave(bench, slot);
+    end(s, job, outcome);
+    if (outcome == SRV_VERIFIED) {
+        end_siblings(s, job);
+    }
 }
 
-/* Frees the seats of cancelled jobs; of all jobs when it is time to stop. */
-static void drop_cancelled(struct worker *w) {
-    for (int m = 0; m < w->scheduler->config.models->count; m++) {
+/* Frees the seats of jobs that nobody needs; of all jobs when it is time to stop. */
+static void drop_needless(struct worker *w) {
+    struct srv_scheduler *s = w->scheduler;
+    for (int m = 0; m < s->config.models->count; m++) {
         for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
-            for (int slot = 0; slot < w->scheduler->config.slots && bench->busy > 0; slot++) {
-                struct srv_job *job = bench->seats[slot];
-                if (job && (job->group->end != SRV_RUNNING || w->scheduler->stop)) {
-                    leave(w, m, bench, slot, job->group->end != SRV_RUNNING ? job->group->end : SRV_CANCELLED);
+            for (int slot = 0; slot < s->config.slots && bench->busy > 0; slot++) {
+                const struct srv_job *job = bench->seats[slot];
+                if (job && (s->stop || srv_line_is_needless(job))) {
+                    leave(s, bench, slot, SRV_CANCELLED);
                 }
             }
         }
@@ -196,151 +153,74 @@ static enum srv_outcome outcome_of(enum trm_halt halt) {
 }
 
 /* Takes over what a step has left in each slot. */
-static void report(struct worker *w, int m, struct srv_bench *bench, trm_status status) {
-    struct srv_model_stats *stats = &w->scheduler->lines[m].stats;
-    for (int slot = 0; slot < w->scheduler->config.slots; slot++) {
+static void report_step(struct srv_scheduler *s, int m, struct srv_bench *bench, trm_status status) {
+    for (int slot = 0; slot < s->config.slots; slot++) {
         struct srv_job *job = bench->seats[slot];
         if (!job) {
             continue;
         }
         if (status != TRM_OK) {
-            leave(w, m, bench, slot, SRV_FAILED);
+            leave(s, bench, slot, SRV_FAILED);
             continue;
         }
         const struct trm_report *now = trm_batch_report(bench->batch, slot);
         enum srv_outcome outcome = outcome_of(now->halt);
-        srv_track_add(job->group, &job->shared, now->answer, now->q_halt, now->confidence);
-        stats->steps++;
-        if (job->shared.steps == 1) {
-            srv_histogram_add(&stats->first_step, seconds_since(job->group->submitted_ns));
-        }
+        srv_line_step(&s->lines[m], job, now);
         if (outcome != SRV_RUNNING) {
-            leave(w, m, bench, slot, outcome);
-        } else if (job->group->every_step) {
-            publish(w->scheduler, job);
+            leave(s, bench, slot, outcome);
+        } else if (job->group->config.every_step) {
+            publish(s, job);
         }
     }
 }
 
-/* Jobs that admit() could not seat. */
-static void report_refused(struct worker *w, int m, struct srv_bench *bench) {
+/* Jobs that could not be seated. */
+static void report_refused(struct srv_scheduler *s, struct srv_bench *bench) {
     for (int i = 0; i < bench->incoming_count; i++) {
-        finish(w->scheduler, bench->incoming[i], SRV_FAILED);
         bench->busy--;
-        w->scheduler->lines[m].running--;
+        end(s, bench->incoming[i], SRV_FAILED);
     }
     bench->incoming_count = 0;
 }
 
-static int busy(const struct worker *w) {
-    int sum = 0;
+static bool has_work(const struct worker *w) {
     for (int m = 0; m < w->scheduler->config.models->count; m++) {
-        sum += busy_with(w, m);
+        if (srv_benches_busy(w->benches[m]) > 0 || srv_benches_have_idle(w->benches[m]->next)) {
+            return true;
+        }
     }
-    return sum;
+    return false;
 }
 
 /* --- a worker's own work, without the lock -------------------------------------------------------- */
 
-/* Seats the incoming jobs; those that the engine refuses stay in `incoming`. */
-static void admit(struct srv_bench *bench) {
-    int refused = 0;
-    for (int i = 0; i < bench->incoming_count; i++) {
-        struct srv_job *job = bench->incoming[i];
-        trm_error error;
-        int slot;
-        if (trm_batch_admit(bench->batch, job->tokens, 0, &job->group->options, &slot, &error) == TRM_OK) {
-            bench->seats[slot] = job;
-        } else {
-            srv_log(SRV_ERROR, "a puzzle was refused", "reason=\"%s\"", error.text);
-            bench->incoming[refused++] = job;
-        }
-    }
-    bench->incoming_count = refused;
-}
-
 static void step(struct worker *w, int m, struct srv_bench *bench) {
+    struct srv_scheduler *s = w->scheduler;
     trm_error error;
     if (bench->busy == 0) {
         return;
     }
     uint64_t began_ns = uv_hrtime();
-    admit(bench);
-    trm_status status = trm_batch_busy(bench->batch) ? trm_batch_step(bench->batch, &error) : TRM_OK;
+    trm_status status = srv_bench_step(bench, &error);
+    uint64_t ended_ns = uv_hrtime();
     if (status != TRM_OK) {
-        srv_log(SRV_ERROR, "a step failed", "model=\"%s\" reason=\"%s\"", w->scheduler->config.models->items[m].name,
-                error.text);
+        srv_log(SRV_ERROR, "a step failed", "model=\"%s\" reason=\"%s\"", s->config.models->items[m].name, error.text);
     }
-    uv_mutex_lock(&w->scheduler->lock);
-    struct srv_model_stats *stats = &w->scheduler->lines[m].stats;
-    stats->rounds++;
-    stats->busy_seconds += seconds_since(began_ns);
-    srv_histogram_add(&stats->occupancy, (double)bench->busy / w->scheduler->config.slots);
-    report(w, m, bench, status);
-    report_refused(w, m, bench);
-    uv_mutex_unlock(&w->scheduler->lock);
-}
-
-static void close_bench(struct srv_bench *bench) {
-    if (bench) {
-        trm_batch_destroy(bench->batch);
-        free(bench->seats);
-        free(bench->incoming);
-        free(bench);
-    }
-}
-
-static trm_status open_bench(trm_model *engine, int slots, struct srv_bench **result, trm_error *err) {
-    struct srv_bench *bench = calloc(1, sizeof *bench);
-    if (!bench) {
-        return trm_fail_memory(err, sizeof *bench);
-    }
-    bench->seats = calloc((size_t)slots, sizeof(struct srv_job *));
-    bench->incoming = calloc((size_t)slots, sizeof(struct srv_job *));
-    trm_status status = bench->seats && bench->incoming
-                            ? trm_batch_create(engine, slots, &bench->batch, err)
-                            : trm_fail_memory(err, (size_t)slots * sizeof(struct srv_job *));
-    if (status != TRM_OK) {
-        close_bench(bench);
-        return status;
-    }
-    *result = bench;
-    return TRM_OK;
+    uv_mutex_lock(&s->lock);
+    srv_line_count_round(&s->lines[m], bench->busy, s->config.slots, (double)(ended_ns - began_ns) / 1e9);
+    srv_rate_add(&s->rate, ended_ns, 0, (double)(ended_ns - began_ns) / 1e9);
+    report_step(s, m, bench, status);
+    report_refused(s, bench);
+    uv_mutex_unlock(&s->lock);
 }
 
 static trm_status open_benches(struct worker *w) {
     const struct srv_scheduler_config *config = &w->scheduler->config;
     trm_status status = TRM_OK;
     for (int m = 0; m < config->models->count && status == TRM_OK; m++) {
-        status = open_bench(config->models->items[m].engine, config->slots, &w->benches[m], &w->error);
+        status = srv_bench_create(config->models->items[m].engine, config->slots, &w->benches[m], &w->error);
     }
     return status;
-}
-
-/* Whether older benches have nothing to do any more. */
-static bool has_spent(const struct worker *w) {
-    for (int m = 0; m < w->scheduler->config.models->count; m++) {
-        for (const struct srv_bench *bench = w->benches[m]->next; bench; bench = bench->next) {
-            if (bench->busy == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static void close_spent(struct worker *w) {
-    for (int m = 0; m < w->scheduler->config.models->count; m++) {
-        for (struct srv_bench **place = &w->benches[m]->next; *place;) {
-            struct srv_bench *bench = *place;
-            if (bench->busy == 0) {
-                *place = bench->next;
-                close_bench(bench);
-            } else {
-                place = &bench->next;
-            }
-        }
-    }
 }
 
 static void work(void *arg) {
@@ -351,11 +231,13 @@ static void work(void *arg) {
     uv_sem_post(&w->ready);
     uv_mutex_lock(&s->lock);
     while (good && !s->stop) {
-        drop_cancelled(w);
+        drop_needless(w);
         take_fresh(w);
         take_jobs(w);
-        if (busy(w) == 0 && !has_spent(w)) {
+        if (!has_work(w)) {
+            s->idle++;
             uv_cond_wait(&s->work, &s->lock);
+            s->idle--;
             continue;
         }
         uv_mutex_unlock(&s->lock);
@@ -363,12 +245,12 @@ static void work(void *arg) {
             for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
                 step(w, m, bench);
             }
+            srv_benches_drop_idle(&w->benches[m]->next);
         }
-        close_spent(w);
         uv_mutex_lock(&s->lock);
     }
     if (good) {
-        drop_cancelled(w);
+        drop_needless(w);
     }
     uv_mutex_unlock(&s->lock);
 }
@@ -407,7 +289,7 @@ trm_status srv_scheduler_create(const struct srv_scheduler_config *config, struc
     s->workers = calloc((size_t)config->workers, sizeof *s->workers);
     s->lines = calloc((size_t)config->models->count, sizeof *s->lines);
     for (int m = 0; s->lines && m < config->models->count; m++) {
-        srv_model_stats_init(&s->lines[m].stats);
+        srv_line_init(&s->lines[m]);
     }
     s->has_lock = uv_mutex_init(&s->lock) == 0;
     s->has_work = uv_cond_init(&s->work) == 0;
@@ -446,17 +328,9 @@ void srv_scheduler_stop(struct srv_scheduler *s) {
         }
     }
     for (int m = 0; s->lines && m < s->config.models->count; m++) {
-        while (s->lines[m].last) {
-            finish(s, take(s, &s->lines[m]), SRV_CANCELLED);
+        for (struct srv_job *job; (job = srv_line_take(&s->lines[m]));) {
+            end(s, job, SRV_CANCELLED);
         }
-    }
-}
-
-void srv_benches_destroy(struct srv_bench *benches) {
-    while (benches) {
-        struct srv_bench *next = benches->next;
-        close_bench(benches);
-        benches = next;
     }
 }
 
@@ -494,7 +368,7 @@ trm_status srv_benches_create(const struct srv_scheduler *s, trm_model *engine, 
     struct srv_bench *first = NULL;
     for (int i = 0; i < s->config.workers; i++) {
         struct srv_bench *bench = NULL;
-        trm_status status = open_bench(engine, s->config.slots, &bench, err);
+        trm_status status = srv_bench_create(engine, s->config.slots, &bench, err);
         if (status != TRM_OK) {
             srv_benches_destroy(first);
             return status;
@@ -524,43 +398,56 @@ void srv_scheduler_replace(struct srv_scheduler *s, int model, struct srv_bench 
     srv_benches_destroy(unused);
 }
 
+/* Wakes no more workers than there are jobs: on a machine with few cores a worker that wakes for
+ * nothing is in the way of the one that computes. */
+static void wake(struct srv_scheduler *s, int jobs) {
+    for (int i = 0; i < jobs && i < s->idle; i++) {
+        uv_cond_signal(&s->work);
+    }
+}
+
 trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group) {
-    struct line *line = &s->lines[group->model->index];
+    struct srv_line *line = &s->lines[group->config.model->index];
     uv_mutex_lock(&s->lock);
-    bool full = group->count > s->config.max_queue - s->waiting;
-    *(full ? &line->stats.refused : &line->stats.accepted) += (uint64_t)group->count;
-    group->submitted_ns = uv_hrtime();
-    if (!full) {
-        if (line->last) {
-            group->next = line->last->next;
-            line->last->next = group;
-        } else {
-            group->next = group;
-        }
-        line->last = group;
-        line->waiting += group->count;
-        s->waiting += group->count;
-        uv_cond_broadcast(&s->work);
+    bool full = group->count > s->config.max_queue - waiting(s);
+    if (full) {
+        line->stats.refused += (uint64_t)group->config.puzzles;
+    } else {
+        const struct srv_group_config *config = &group->config;
+        s->reduced_rollouts += config->rollouts < config->asked_rollouts ? (uint64_t)config->puzzles : 0;
+        s->reduced_steps += config->options.max_steps < config->asked_steps ? (uint64_t)config->puzzles : 0;
+        srv_line_add(line, group);
+        wake(s, group->count);
     }
     uv_mutex_unlock(&s->lock);
     return full ? TRM_FULL : TRM_OK;
 }
 
-void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group, enum srv_outcome end) {
+int srv_scheduler_waiting(struct srv_scheduler *s) {
+    uv_mutex_lock(&s->lock);
+    int count = waiting(s);
+    uv_mutex_unlock(&s->lock);
+    return count;
+}
+
+int srv_scheduler_wait_s(struct srv_scheduler *s) {
+    uv_mutex_lock(&s->lock);
+    int seconds = srv_rate_wait_s(&s->rate, uv_hrtime(), waiting(s), s->config.workers);
+    uv_mutex_unlock(&s->lock);
+    return seconds;
+}
+
+void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group, enum srv_outcome why) {
     uv_mutex_lock(&s->lock);
     if (group->end == SRV_RUNNING) {
-        group->end = end;
-        if (group->taken < group->count) {
-            remove_group(s, group);
-        }
+        group->end = why;
         for (int i = 0; i < group->count; i++) {
-            if (i >= group->taken) {
-                finish(s, &group->jobs[i], end);
+            if (srv_queue_holds(&group->jobs[i])) {
+                end(s, &group->jobs[i], why);
             } else if (group->jobs[i].shared.outcome == SRV_RUNNING) {
                 publish(s, &group->jobs[i]);
             }
         }
-        group->taken = group->count;
     }
     uv_mutex_unlock(&s->lock);
 }
@@ -582,12 +469,17 @@ void srv_scheduler_collect(struct srv_scheduler *s, void (*update)(struct srv_jo
 }
 
 void srv_scheduler_stats(struct srv_scheduler *s, struct srv_stats *stats, struct srv_model_stats *models) {
-    *stats = (struct srv_stats){.workers = s->config.workers, .max_queue = s->config.max_queue};
     uv_mutex_lock(&s->lock);
+    *stats = (struct srv_stats){
+        .workers = s->config.workers,
+        .max_queue = s->config.max_queue,
+        .rollouts_per_second = srv_rate_per_worker(&s->rate, uv_hrtime()) * s->config.workers,
+        .reduced_rollouts = s->reduced_rollouts,
+        .reduced_steps = s->reduced_steps,
+    };
     for (int m = 0; m < s->config.models->count; m++) {
         models[m] = s->lines[m].stats;
-        models[m].waiting = s->lines[m].waiting;
-        models[m].running = s->lines[m].running;
+        models[m].waiting = s->lines[m].queue.waiting;
         models[m].slots = s->config.slots * s->config.workers;
     }
     uv_mutex_unlock(&s->lock);

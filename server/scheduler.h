@@ -5,9 +5,10 @@
  * all that wait and run, so that idle workers get some; after the step each puzzle that is done leaves
  * its slot. Nothing waits for a batch to fill or for the slowest puzzle.
  *
- * Fairness: groups (requests) that wait for the same model stand in a ring and give one puzzle each in
- * turn. Single puzzles are therefore served first come, first served, and a request of a thousand
- * puzzles delays another by no more than one puzzle a turn. Models take turns step by step.
+ * Who is next is queue.h's matter. Models take turns step by step.
+ *
+ * When a rollout is verified the others of its puzzle are not needed: those that wait never run, those
+ * that run leave before their next step.
  *
  * Threads: all functions here are for the loop thread; `notify` is called on any. Workers own their
  * batches; jobs are shared under the scheduler's lock (job.h). */
@@ -15,11 +16,11 @@
 #define TRM_SERVER_SCHEDULER_H
 
 #include "engine/status.h"
+#include "server/bench.h"
 #include "server/job.h"
 #include "server/models.h"
 
 struct srv_scheduler;
-struct srv_bench;
 
 struct srv_scheduler_config {
     const struct srv_models *models; /* must outlive the scheduler */
@@ -43,20 +44,25 @@ void srv_scheduler_destroy(struct srv_scheduler *scheduler);
  * srv_scheduler_replace(). Any thread, as it takes its time. */
 trm_status srv_benches_create(const struct srv_scheduler *scheduler, trm_model *engine, struct srv_bench **benches,
                               trm_error *err);
-void srv_benches_destroy(struct srv_bench *benches); /* NULL is fine */
 
 /* Takes `benches` over: puzzles that get a slot from now on are computed by them, those that have one
  * finish where they are. `model` is the index; form and vocabulary must be the same. */
 void srv_scheduler_replace(struct srv_scheduler *scheduler, int model, struct srv_bench *benches);
 
-/* Queues a whole group, or TRM_FULL if the queue has not room for all of it. The group must live
+/* Queues a whole group, or TRM_FULL if the queue has not room for all of its jobs. The group must live
  * until each of its jobs was collected with an outcome other than SRV_RUNNING. */
 trm_status srv_scheduler_submit(struct srv_scheduler *scheduler, struct srv_group *group);
 
-/* Gives up a group's unfinished jobs with the outcome `end`, SRV_DEADLINE or SRV_CANCELLED: those that
+/* Rollouts that wait. No other call than srv_scheduler_submit() adds to them. */
+int srv_scheduler_waiting(struct srv_scheduler *scheduler);
+
+/* Seconds until what waits now is done, by the rate of the last seconds: for Retry-After. */
+int srv_scheduler_wait_s(struct srv_scheduler *scheduler);
+
+/* Gives up a group's unfinished jobs with the outcome `why`, SRV_DEADLINE or SRV_CANCELLED: those that
  * wait at once, those that run after the current step. All of them are there to be collected (again),
  * with the progress they have made. */
-void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group, enum srv_outcome end);
+void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group, enum srv_outcome why);
 
 /* Brings `seen` of all updated jobs up to date and calls `update` for each, outside the lock. A job
  * is final with the first outcome that is not SRV_RUNNING; `update` may then free its group once

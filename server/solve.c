@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "server/admission.h"
+
 /* --- its memory ------------------------------------------------------------------------------------- */
 
 static void destroy(struct srv_solve *solve) {
@@ -41,25 +43,44 @@ double srv_solve_total_ms(const struct srv_solve *solve) {
     return ms_between(solve->exchange->began_ns, uv_hrtime());
 }
 
-bool srv_solve_is_done(const struct srv_solve *solve, const struct srv_job *job) {
-    return solve->expired || job->seen.outcome != SRV_RUNNING;
+bool srv_solve_is_done(const struct srv_solve *solve, int puzzle) {
+    const struct srv_puzzle *p = &solve->group->puzzles[puzzle];
+    return solve->expired || p->seen_solved || p->unseen == 0;
 }
 
-struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct srv_job *job) {
-    const struct srv_track *track = &job->seen;
+static int steps_of_all(const struct srv_group *group, int puzzle) {
+    int sum = 0;
+    for (int r = 0; r < group->config.rollouts; r++) {
+        sum += group->jobs[r * group->config.puzzles + puzzle].seen.steps;
+    }
+    return sum;
+}
+
+struct proto_answer srv_solve_answer(const struct srv_solve *solve, int puzzle) {
+    const struct srv_group *group = solve->group;
+    const struct srv_job *leader = srv_group_leader(group, puzzle);
+    const struct srv_track *track = &leader->seen;
+    const int32_t *tokens = group->puzzles[puzzle].tokens;
     uint64_t now = uv_hrtime();
     uint64_t started = track->started_ns ? track->started_ns : now;
     uint64_t ended = track->ended_ns ? track->ended_ns : now;
     return (struct proto_answer){
         .form = &solve->model->form,
-        .puzzle = job->tokens,
-        .answer = track->steps ? srv_track_answer(solve->group, track, track->steps) : job->tokens,
+        .puzzle = tokens,
+        .answer = track->steps ? srv_track_answer(group, track, track->steps) : tokens,
         .steps = track->steps,
         .halted_by = srv_outcome_name(track->outcome == SRV_RUNNING ? SRV_DEADLINE : track->outcome),
         .confidence = track->steps ? track->confidence[track->steps - 1] : 0,
         .q_halt = track->q_halt,
-        .queue_ms = ms_between(solve->submitted_ns, started),
+        .queue_ms = ms_between(group->submitted_ns, started),
         .compute_ms = ms_between(started, ended),
+        .rollouts = group->config.rollouts,
+        .rollout = leader->rollout,
+        .total_steps = steps_of_all(group, puzzle),
+        .asked_rollouts = group->config.asked_rollouts,
+        .given_rollouts = group->config.rollouts,
+        .asked_steps = group->config.asked_steps,
+        .given_steps = group->config.options.max_steps,
     };
 }
 
@@ -68,8 +89,8 @@ void srv_solve_describe_failure(struct proto_problem *problem) {
 }
 
 bool srv_solve_has_failed(const struct srv_solve *solve) {
-    for (int i = 0; i < solve->group->count; i++) {
-        if (solve->group->jobs[i].seen.outcome == SRV_FAILED) {
+    for (int i = 0; i < solve->group->config.puzzles; i++) {
+        if (srv_group_leader(solve->group, i)->seen.outcome == SRV_FAILED) {
             return true;
         }
     }
@@ -80,7 +101,7 @@ bool srv_solve_has_failed(const struct srv_solve *solve) {
 static void reply(struct srv_exchange *x) {
     struct srv_solve *solve = x->data;
     struct proto_text text = {0};
-    struct srv_group *group = solve->group;
+    int puzzles = solve->group->config.puzzles;
     if (srv_solve_has_failed(solve)) {
         struct proto_problem problem;
         srv_solve_describe_failure(&problem);
@@ -89,13 +110,13 @@ static void reply(struct srv_exchange *x) {
     }
     if (solve->many) {
         proto_write_answers_open(&text, solve->exchange->trace.id, solve->model->name);
-        for (int i = 0; i < group->count; i++) {
-            struct proto_answer answer = srv_solve_answer(solve, &group->jobs[i]);
+        for (int i = 0; i < puzzles; i++) {
+            struct proto_answer answer = srv_solve_answer(solve, i);
             proto_write_answers_item(&text, i, &answer);
         }
         proto_write_answers_close(&text, srv_solve_total_ms(solve));
     } else {
-        struct proto_answer answer = srv_solve_answer(solve, &group->jobs[0]);
+        struct proto_answer answer = srv_solve_answer(solve, 0);
         proto_write_answer(&text, solve->exchange->trace.id, solve->model->name, &answer, srv_solve_total_ms(solve));
     }
     srv_reply(x, 200, proto_framing_type(PROTO_JSON), &text);
@@ -107,13 +128,18 @@ void srv_solve_update(struct srv_job *job, void *arg) {
     struct srv_solve *solve = job->group->owner;
     (void)arg;
     if (job->seen.outcome != SRV_RUNNING) {
+        struct srv_puzzle *puzzle = srv_job_puzzle(job);
+        bool done = puzzle->seen_solved;
+        puzzle->unseen--;
+        puzzle->seen_solved = done || job->seen.outcome == SRV_VERIFIED;
+        solve->unsolved -= !done && (puzzle->seen_solved || puzzle->unseen == 0);
         solve->pending--;
     }
     if (!solve->exchange) {
         if (solve->pending == 0) {
             destroy(solve);
         }
-    } else if (solve->framing != PROTO_JSON || solve->pending == 0 || solve->expired) {
+    } else if (solve->framing != PROTO_JSON || solve->unsolved == 0 || solve->expired) {
         srv_exchange_resume(solve->exchange);
     }
 }
@@ -158,52 +184,32 @@ static const struct srv_model *choose_model(const struct srv_models *models, con
     return model;
 }
 
-/* The engine's options: what the request says, else what the server and the model say. */
-static bool engine_options(const struct srv_options *settings, const struct srv_model *model,
-                           const struct proto_options *wanted, struct trm_solve_options *options,
-                           struct proto_problem *problem) {
-    int trained = trm_model_info(model->engine)->halt_max_steps;
-    int preset = trained < 1 ? 1 : trained > settings->step_limit ? settings->step_limit : trained;
-    bool verifiable = model->form.sudoku_size > 0;
-    *options = (struct trm_solve_options){
-        .max_steps = wanted->max_steps ? wanted->max_steps : preset,
-        .min_steps = wanted->min_steps,
-        .no_halt = wanted->no_halt,
-        .halt_threshold = wanted->halt_threshold,
-        .verify = wanted->has_verify ? wanted->verify : settings->verify && verifiable,
-    };
-    if (options->verify && !verifiable) {
-        return proto_problem_set(problem, PROTO_INVALID, "/options/verify", "there is no verifier for model '%.100s'",
-                                 model->name);
-    }
-    if (options->min_steps > options->max_steps) {
-        return proto_problem_set(problem, PROTO_INVALID, "/options/min_steps", "is above max_steps, %d",
-                                 options->max_steps);
-    }
-    return true;
-}
-
 static bool no_memory(struct proto_problem *problem) {
     return proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
 }
 
 static bool make_group(struct srv_solve *solve, const struct proto_request *request, struct proto_problem *problem) {
-    struct trm_solve_options options;
-    solve->model = choose_model(solve->server->models, request, problem);
-    if (!solve->model || !engine_options(solve->server->options, solve->model, &request->options, &options, problem)) {
+    struct srv_server *server = solve->server;
+    struct srv_group_config plan;
+    solve->model = choose_model(server->models, request, problem);
+    if (!solve->model || !srv_admission_plan(server->options, solve->model, &request->options, request->count,
+                                             srv_scheduler_waiting(server->scheduler), &plan, problem)) {
         return false;
     }
-    solve->group = srv_group_create(solve->model, request->count, &options, solve->framing != PROTO_JSON);
+    plan.every_step = solve->framing != PROTO_JSON;
+    solve->group = srv_group_create(&plan);
     if (!solve->group) {
         return no_memory(problem);
     }
     solve->group->owner = solve;
-    for (int i = 0; i < request->count; i++) {
-        if (!proto_request_tokens(request, i, &solve->model->form, solve->group->jobs[i].tokens, problem)) {
+    solve->pending = solve->group->count;
+    solve->unsolved = plan.puzzles;
+    for (int i = 0; i < plan.puzzles; i++) {
+        if (!proto_request_tokens(request, i, &solve->model->form, solve->group->puzzles[i].tokens, problem)) {
             return false;
         }
     }
-    if (solve->framing != PROTO_JSON && !srv_stream_open(&solve->stream, solve->group)) {
+    if (plan.every_step && !srv_stream_open(&solve->stream, solve->group)) {
         return no_memory(problem);
     }
     return true;
@@ -215,6 +221,7 @@ static struct srv_solve *queue(struct srv_exchange *x, const struct proto_reques
     struct srv_server *server = x->server;
     if (server->draining) {
         proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
+        problem->retry_after_s = 1;
         return NULL;
     }
     struct srv_solve *solve = calloc(1, sizeof *solve);
@@ -225,13 +232,12 @@ static struct srv_solve *queue(struct srv_exchange *x, const struct proto_reques
     solve->server = server;
     solve->exchange = x;
     solve->many = request->many;
-    solve->pending = request->count;
     solve->framing = framing;
-    solve->submitted_ns = uv_hrtime();
     bool good = make_group(solve, request, problem);
     if (good && srv_scheduler_submit(server->scheduler, solve->group) != TRM_OK) {
-        good = proto_problem_set(problem, PROTO_OVERLOADED, "", "%d puzzles may wait, and there is no room for %d more",
-                                 server->options->max_queue, request->count);
+        good = proto_problem_set(problem, PROTO_OVERLOADED, "", "%d may wait, and there is no room for %d more",
+                                 server->options->max_queue, solve->group->count);
+        problem->retry_after_s = srv_scheduler_wait_s(server->scheduler);
     }
     if (!good) {
         destroy(solve);
@@ -242,8 +248,9 @@ static struct srv_solve *queue(struct srv_exchange *x, const struct proto_reques
 }
 
 struct proto_limits srv_solve_limits(const struct srv_server *server) {
-    return (struct proto_limits){
-        .max_steps = server->options->step_limit, .max_grids = server->options->max_queue, .max_rollouts = 1};
+    return (struct proto_limits){.max_steps = server->options->step_limit,
+                                 .max_grids = server->options->max_queue,
+                                 .max_rollouts = server->options->rollout_limit};
 }
 
 struct srv_solve *srv_solve_start(struct srv_exchange *x, const struct proto_request *request,

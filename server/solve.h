@@ -22,7 +22,7 @@ struct srv_solve {
     bool many;    /* "grids" was given */
     bool expired; /* the deadline has passed: what is known now is the answer */
     int pending;  /* jobs that are not final */
-    uint64_t submitted_ns;
+    int unsolved; /* puzzles that are not done */
     enum proto_framing framing;
     struct proto_kserve_wish wish;     /* of a KServe request */
     struct srv_stream stream;          /* when framing is not PROTO_JSON */
@@ -47,16 +47,17 @@ bool srv_solve_has_failed(const struct srv_solve *solve);
 /* For srv_scheduler_collect(): takes note of a job's progress. `arg` is not used. */
 void srv_solve_update(struct srv_job *job, void *arg);
 
-/* True when nothing better is to be expected for this job. */
-bool srv_solve_is_done(const struct srv_solve *solve, const struct srv_job *job);
+/* True when nothing better is to be expected for this puzzle. */
+bool srv_solve_is_done(const struct srv_solve *solve, int puzzle);
 
-/* What is known of a job, as an answer that borrows from it. */
-struct proto_answer srv_solve_answer(const struct srv_solve *solve, const struct srv_job *job);
+/* What is known of a puzzle, as an answer that borrows from its leading rollout. At its deadline a
+ * puzzle that has not had a slot has the puzzle itself for an answer, after 0 steps. */
+struct proto_answer srv_solve_answer(const struct srv_solve *solve, int puzzle);
 
 /* Milliseconds since the request came. */
 double srv_solve_total_ms(const struct srv_solve *solve);
 
-/* What a client is told of a job with the outcome SRV_FAILED. */
+/* What a client is told of a puzzle whose leader has the outcome SRV_FAILED. */
 void srv_solve_describe_failure(struct proto_problem *problem);
 
 #endif

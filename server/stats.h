@@ -41,10 +41,10 @@ struct srv_model_stats {
 };
 
 struct srv_stats {
-    int workers, max_queue;    /* constants */
-    double puzzles_per_second; /* gauge: served over the last seconds */
-    uint64_t reduced_rollouts; /* puzzles that got fewer rollouts than asked for because of the load */
-    uint64_t reduced_steps;    /* puzzles that got a lower step limit because of the load */
+    int workers, max_queue;     /* constants */
+    double rollouts_per_second; /* gauge: what the workers can do, by the last seconds of work */
+    uint64_t reduced_rollouts;  /* puzzles that got fewer rollouts than asked for because of the load */
+    uint64_t reduced_steps;     /* puzzles that got a lower step limit because of the load */
 };
 
 struct srv_scheduler;

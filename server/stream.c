@@ -10,8 +10,8 @@
 enum { ENOUGH = 8 << 10 }; /* bytes to render at once; one message more may follow */
 
 bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group) {
-    size_t count = (size_t)group->count, cells = (size_t)group->cells;
-    *stream = (struct srv_stream){.unanswered = group->count};
+    size_t count = (size_t)group->config.puzzles, cells = (size_t)group->cells;
+    *stream = (struct srv_stream){.unanswered = group->config.puzzles};
     stream->places = calloc(count, sizeof *stream->places);
     stream->cells = calloc(count, cells * sizeof *stream->cells);
     if (!stream->places || !stream->cells) {
@@ -20,7 +20,7 @@ bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group) {
     }
     for (size_t i = 0; i < count; i++) {
         stream->places[i].sent = stream->cells + i * cells;
-        memcpy(stream->places[i].sent, group->jobs[i].tokens, cells * sizeof *stream->cells);
+        memcpy(stream->places[i].sent, group->puzzles[i].tokens, cells * sizeof *stream->cells);
     }
     return true;
 }
@@ -39,7 +39,9 @@ static void render_step(struct srv_solve *solve, const struct srv_job *job, stru
     const int32_t *answer = srv_track_answer(group, &job->seen, step);
     struct proto_step message = {
         .form = &solve->model->form,
-        .index = solve->many ? job->index : -1,
+        .index = solve->many ? job->puzzle : -1,
+        .rollouts = group->config.rollouts,
+        .rollout = job->rollout,
         .step = step,
         .before = place->sent,
         .answer = answer,
@@ -52,13 +54,13 @@ static void render_step(struct srv_solve *solve, const struct srv_job *job, stru
 }
 
 static void render_final(struct srv_solve *solve, const struct srv_job *job, struct srv_stream_place *place) {
-    int index = solve->many ? job->index : -1;
+    int index = solve->many ? job->puzzle : -1;
     if (job->seen.outcome == SRV_FAILED) {
         struct proto_problem problem;
         srv_solve_describe_failure(&problem);
         proto_stream_problem(&solve->stream.text, solve->framing, index, &problem);
     } else {
-        struct proto_answer answer = srv_solve_answer(solve, job);
+        struct proto_answer answer = srv_solve_answer(solve, job->puzzle);
         proto_stream_answer(&solve->stream.text, solve->framing, index, solve->exchange->trace.id, solve->model->name,
                             &answer, srv_solve_total_ms(solve));
     }
@@ -68,12 +70,12 @@ static void render_final(struct srv_solve *solve, const struct srv_job *job, str
 
 /* Renders what there is to say of one puzzle, until the text is long enough. */
 static void render_puzzle(struct srv_solve *solve, int index) {
-    const struct srv_job *job = &solve->group->jobs[index];
+    const struct srv_job *job = srv_group_leader(solve->group, index);
     struct srv_stream_place *place = &solve->stream.places[index];
     while (!place->answered && solve->stream.text.length < ENOUGH) {
         if (place->steps < job->seen.steps) {
             render_step(solve, job, place);
-        } else if (srv_solve_is_done(solve, job)) {
+        } else if (srv_solve_is_done(solve, index)) {
             render_final(solve, job, place);
         } else {
             return;
@@ -85,12 +87,12 @@ static void render(struct srv_solve *solve) {
     struct srv_stream *stream = &solve->stream;
     proto_text_reset(&stream->text);
     stream->offset = 0;
-    for (int i = 0; i < solve->group->count && stream->text.length < ENOUGH; i++) {
+    for (int i = 0; i < solve->group->config.puzzles && stream->text.length < ENOUGH; i++) {
         render_puzzle(solve, stream->next);
-        stream->next = (stream->next + 1) % solve->group->count;
+        stream->next = (stream->next + 1) % solve->group->config.puzzles;
     }
-    if (stream->ping && stream->text.length == 0 && solve->framing == PROTO_SSE) {
-        proto_stream_ping(&stream->text);
+    if (stream->ping && stream->text.length == 0) {
+        proto_stream_ping(&stream->text, solve->framing);
     }
     stream->ping = false;
 }

@@ -2,7 +2,11 @@
  *
  * Nothing is rendered before the client can take it: between the scheduler and the socket there are
  * only the tracks of the jobs (the last 16 steps each, job.h) and one buffer. A client that reads more
- * slowly than that misses old steps, never new ones. Loop thread. */
+ * slowly than that misses old steps, never new ones.
+ *
+ * Of several rollouts the stream shows the one that leads: the one whose newest q_halt is the highest,
+ * a verified one before all. A step is sent when its number is higher than the last one sent, so the
+ * numbers rise although the lead changes; each message names its rollout. Loop thread. */
 #ifndef TRM_SERVER_STREAM_H
 #define TRM_SERVER_STREAM_H
 
@@ -23,8 +27,8 @@ struct srv_stream_place {
 };
 
 struct srv_stream {
-    struct srv_stream_place *places; /* [count] */
-    int32_t *cells;                  /* [count, cells], memory of the places */
+    struct srv_stream_place *places; /* [puzzles] */
+    int32_t *cells;                  /* [puzzles, cells], memory of the places */
     int unanswered;                  /* places whose final message was not sent */
     int next;                        /* the place to look at next */
     bool ping;                       /* a comment is due */

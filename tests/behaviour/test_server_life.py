@@ -33,15 +33,15 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_a_full_queue_is_503_with_retry_after(start):
+def test_a_full_queue_is_429_with_retry_after(start):
     server = one_slot(start, "--max-queue", "2")
     connection, _ = occupy(server)
     with ThreadPoolExecutor(6) as pool:
         replies = list(pool.map(lambda _: server.post({"grid": EXAMPLE, "options": {"deadline_ms": 1500}}), range(6)))
     statuses = sorted(reply.status for reply in replies)
-    assert statuses == [200] * 2 + [503] * 4
+    assert statuses == [200] * 2 + [429] * 4
     for reply in replies:
-        if reply.status == 503:
+        if reply.status == 429:
             assert int(reply.headers["Retry-After"]) >= 1
             assert reply.headers["Content-Type"] == "application/problem+json"
     connection.close()
@@ -74,7 +74,7 @@ def test_a_client_that_leaves_in_the_queue_frees_its_place(start):
     body = json.dumps(ENDLESS).encode()
     with server.raw() as raw:
         raw.sendall(b"POST /solve HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        wait_until(lambda: server.post({"grid": EXAMPLE, "options": {"deadline_ms": 1}}).status == 503)
+        wait_until(lambda: server.post({"grid": EXAMPLE, "options": {"deadline_ms": 1}}).status == 429)
     wait_until(lambda: server.post({"grid": EXAMPLE, "options": {"deadline_ms": 1}}).status == 200)
     connection.close()
 

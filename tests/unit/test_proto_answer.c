@@ -47,6 +47,37 @@ static void test_an_answer(void **state) {
                           "\"timing_ms\":{\"queue\":1.000,\"compute\":2.500,\"total\":4.000}}\n");
 }
 
+static void test_an_answer_tells_of_its_rollouts_and_of_what_the_load_took(void **state) {
+    struct proto_text text = {0};
+    struct proto_answer answer = answer_of(&four, solution);
+    struct proto_step step = {.form = &raw, .index = -1, .step = 1, .before = puzzle, .answer = puzzle, .rollouts = 4};
+    (void)state;
+    answer.rollouts = 4;
+    answer.rollout = 2;
+    answer.total_steps = 7;
+    answer.asked_rollouts = answer.given_rollouts = 4;
+    answer.asked_steps = answer.given_steps = 16;
+    proto_write_answer(&text, "id", "m", &answer, 4);
+    proto_text_add(&text, "", 1);
+    assert_non_null(strstr(text.data, "0.25],\"rollouts\":{\"count\":4,\"best\":2,\"steps\":7},\"timing_ms\""));
+    proto_text_release(&text);
+    answer.asked_steps = 64;
+    proto_write_answer(&text, "id", "m", &answer, 4);
+    proto_text_add(&text, "", 1);
+    assert_non_null(strstr(text.data, ",\"reduced\":{\"max_steps\":{\"asked\":64,\"given\":16}},\"timing_ms\""));
+    proto_text_release(&text);
+    answer.asked_rollouts = 8;
+    proto_write_answer(&text, "id", "m", &answer, 4);
+    proto_text_add(&text, "", 1);
+    assert_non_null(strstr(text.data, ",\"reduced\":{\"rollouts\":{\"asked\":8,\"given\":4},"
+                                      "\"max_steps\":{\"asked\":64,\"given\":16}},\"timing_ms\""));
+    proto_text_release(&text);
+    proto_stream_step(&text, PROTO_NDJSON, &step);
+    proto_text_add(&text, "", 1);
+    assert_non_null(strstr(text.data, "\"step\":1,\"rollout\":0,\"answer\":"));
+    proto_text_release(&text);
+}
+
 static void test_valid_is_false_for_a_wrong_answer_and_absent_without_rules(void **state) {
     struct proto_text text = {0};
     static const int32_t tokens[4] = {0, 11, 1, 2};
@@ -103,21 +134,24 @@ static void test_a_streamed_problem_keeps_its_own_type(void **state) {
                           "\"title\":\"The server failed\",\"status\":500,\"detail\":\"d\"}}\n");
 }
 
-static void test_a_ping_is_a_comment(void **state) {
+static void test_a_ping_says_nothing(void **state) {
     struct proto_text text = {0};
     (void)state;
-    proto_stream_ping(&text);
+    proto_stream_ping(&text, PROTO_SSE);
     assert_written(&text, ": ping\n\n");
+    proto_stream_ping(&text, PROTO_NDJSON);
+    assert_written(&text, "{\"type\":\"ping\"}\n");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_answer),
+        cmocka_unit_test(test_an_answer_tells_of_its_rollouts_and_of_what_the_load_took),
         cmocka_unit_test(test_valid_is_false_for_a_wrong_answer_and_absent_without_rules),
         cmocka_unit_test(test_answers_of_several_grids),
         cmocka_unit_test(test_a_step_tells_what_changed),
         cmocka_unit_test(test_a_streamed_problem_keeps_its_own_type),
-        cmocka_unit_test(test_a_ping_is_a_comment),
+        cmocka_unit_test(test_a_ping_says_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
