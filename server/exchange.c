@@ -4,7 +4,7 @@
  * - A connection is suspended only from its access handler or content reader, and a reader that has
  *   nothing to say must suspend, or it is called again at once.
  * - A suspended connection neither times out nor notices that its client has gone. We watch the
- *   socket ourselves, and stop watching before libmicrohttpd has it back.
+ *   socket ourselves (hangup.c), and stop watching before libmicrohttpd has it back.
  * - Without a thread of its own it has nothing that wakes it for a resumed connection: it must be run. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,15 +27,6 @@ static void on_closed(uv_handle_t *handle) {
 static void on_timer(uv_timer_t *timer) {
     struct srv_exchange *x = timer->data;
     x->alarm(x);
-}
-
-/* The client has closed its side. A request whose client has gone is given up. */
-static void on_disconnect(uv_poll_t *watch, int status, int events) {
-    struct srv_exchange *x = watch->data;
-    (void)status;
-    (void)events;
-    x->gone = true;
-    srv_exchange_resume(x);
 }
 
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection) {
@@ -66,14 +57,7 @@ void srv_exchange_set_alarm(struct srv_exchange *x, uint64_t ms) {
 }
 
 void srv_exchange_suspend(struct srv_exchange *x) {
-    if (!x->has_watch && uv_poll_init(x->http->config.loop, &x->watch, srv_exchange_socket(x)) == 0) {
-        x->watch.data = x;
-        x->has_watch = true;
-        x->open_handles++;
-    }
-    if (x->has_watch) {
-        uv_poll_start(&x->watch, UV_DISCONNECT, on_disconnect);
-    }
+    srv_hangup_watch(x);
     x->suspended = true;
     x->previous = NULL;
     x->next = x->http->suspended;
@@ -88,9 +72,7 @@ void srv_exchange_resume(struct srv_exchange *x) {
     if (!x->suspended) {
         return;
     }
-    if (x->has_watch) {
-        uv_poll_stop(&x->watch);
-    }
+    srv_hangup_unwatch(x);
     x->suspended = false;
     if (x->previous) {
         x->previous->next = x->next;

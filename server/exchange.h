@@ -46,6 +46,7 @@ struct srv_exchange {
     void (*ended)(struct srv_exchange *exchange);   /* answered or the client is gone: no more calls */
     ssize_t (*read)(struct srv_exchange *exchange, char *buffer, size_t size); /* of a stream */
     void (*alarm)(struct srv_exchange *exchange);
+    void (*ping)(struct srv_exchange *exchange); /* of a stream: say something soon */
 
     /* Private. */
     struct srv_http *http;
@@ -59,6 +60,8 @@ struct srv_exchange {
     uv_timer_t timer;
     uv_poll_t watch; /* notices that the client of a suspended exchange goes away */
     bool has_watch;
+    bool half_closed; /* the client has finished speaking, and may still listen */
+    bool is_http_1_1;
     int open_handles;
     struct srv_exchange *previous, *next; /* in the daemon's list of suspended ones */
 };
@@ -83,6 +86,10 @@ void srv_exchange_suspend(struct srv_exchange *exchange);
 
 /* Outside of handlers: goes on with a suspended exchange; nothing happens if it is not. */
 void srv_exchange_resume(struct srv_exchange *exchange);
+
+/* Says something that means nothing to a client that waits: a stream by its `ping`, which keeps proxies
+ * from closing it; another one only if it has closed its side, to find out whether it still listens. */
+void srv_exchange_ping(struct srv_exchange *exchange);
 
 /* Calls `alarm` once, `ms` from now. */
 void srv_exchange_set_alarm(struct srv_exchange *exchange, uint64_t ms);

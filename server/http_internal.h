@@ -1,5 +1,6 @@
 /* http_internal.h - what the parts of HTTP share: http.c (the daemon), intake.c (requests), reply.c
- * (answers), exchange.c (their common life). Loop thread. */
+ * (answers), exchange.c (their common life), hangup.c (their clients'
+ * leaving). Loop thread. */
 #ifndef TRM_SERVER_HTTP_INTERNAL_H
 #define TRM_SERVER_HTTP_INTERNAL_H
 
@@ -26,6 +27,10 @@ void srv_http_pump_soon(struct srv_http *http);
 /* A new exchange of `connection`, NULL when memory ran out; and its end, after `ended`. */
 struct srv_exchange *srv_exchange_create(struct srv_http *http, struct MHD_Connection *connection);
 void srv_exchange_destroy(struct srv_exchange *exchange);
+
+/* Gives up a suspended exchange whose client goes away: from here on, until there. */
+void srv_hangup_watch(struct srv_exchange *exchange);
+void srv_hangup_unwatch(struct srv_exchange *exchange);
 
 /* The socket of its connection. */
 int srv_exchange_socket(const struct srv_exchange *exchange);

@@ -139,11 +139,14 @@ static void answer(struct srv_exchange *x) {
 enum MHD_Result srv_intake(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
                            const char *version, const char *upload, size_t *upload_size, void **con_cls) {
     struct srv_exchange *x = *con_cls;
-    (void)version;
     if (!x) {
         x = srv_exchange_create(cls, connection);
         *con_cls = x;
-        return x ? begin(x, url, method) : MHD_NO;
+        if (!x) {
+            return MHD_NO;
+        }
+        x->is_http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
+        return begin(x, url, method);
     }
     if (*upload_size > 0) {
         size_t size = *upload_size;

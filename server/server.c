@@ -28,13 +28,13 @@ static void on_collect(uv_async_t *async) {
     srv_http_pump(server->http);
 }
 
-/* A comment every now and then keeps proxies from closing a stream that waits. */
+/* A word every now and then keeps proxies from closing a stream that waits, and finds out who has gone
+ * after closing the own side. NDJSON has no comments: without need it gets none. */
 static void on_ping(uv_timer_t *timer) {
     struct srv_server *server = timer->data;
     for (struct srv_solve *solve = server->solves; solve; solve = solve->next) {
-        if (solve->framing == PROTO_SSE) {
-            solve->stream.ping = true;
-            srv_exchange_resume(solve->exchange);
+        if (solve->framing != PROTO_NDJSON || solve->exchange->half_closed) {
+            srv_exchange_ping(solve->exchange);
         }
     }
 }

@@ -272,6 +272,7 @@ struct srv_solve *srv_solve_start(struct srv_exchange *x, const struct proto_req
     if (framing == PROTO_JSON) {
         srv_exchange_suspend(x);
     } else {
+        x->ping = srv_stream_ping;
         srv_reply_stream(x, proto_framing_type(framing));
     }
     return solve;

@@ -97,6 +97,12 @@ static void render(struct srv_solve *solve) {
     stream->ping = false;
 }
 
+void srv_stream_ping(struct srv_exchange *x) {
+    struct srv_solve *solve = x->data;
+    solve->stream.ping = true;
+    srv_exchange_resume(x);
+}
+
 ssize_t srv_stream_read(struct srv_exchange *x, char *buffer, size_t size) {
     struct srv_solve *solve = x->data;
     struct srv_stream *stream = &solve->stream;

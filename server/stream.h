@@ -31,7 +31,7 @@ struct srv_stream {
     int32_t *cells;                  /* [puzzles, cells], memory of the places */
     int unanswered;                  /* places whose final message was not sent */
     int next;                        /* the place to look at next */
-    bool ping;                       /* a comment is due */
+    bool ping;                       /* something is to be said, though there is nothing to say */
     struct proto_text text;          /* rendered messages */
     size_t offset;                   /* of it are sent */
 };
@@ -40,7 +40,10 @@ struct srv_stream {
 bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group);
 void srv_stream_close(struct srv_stream *stream); /* also of one that was never opened, all zero */
 
-/* The reader of the exchange (http.h), whose data is a struct srv_solve. */
+/* The `ping` of the exchange (exchange.h). */
+void srv_stream_ping(struct srv_exchange *exchange);
+
+/* The reader of the exchange (exchange.h), whose data is a struct srv_solve. */
 ssize_t srv_stream_read(struct srv_exchange *exchange, char *buffer, size_t size);
 
 #endif
