@@ -15,7 +15,7 @@ ALL_CFLAGS  = -std=gnu17 -I. -DTRM_VERSION='"$(VERSION)"' $(WARN) -fno-math-errn
 ALL_LDFLAGS = -pthread $(LDFLAGS)
 
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
-SERVER_LIBS := -lmicrohttpd -luv $(ENGINE_LIBS)
+SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
 TEST_LIBS   := -lcmocka $(SERVER_LIBS)
 
 # Every .c is part of a library but the mains: one program each.

@@ -19,14 +19,14 @@ fail() {
 runtime_packages() {
     # shellcheck source=/dev/null
     case $(. /etc/os-release && echo "${VERSION_ID:-}") in
-    12) echo libuv1 libmicrohttpd12 libjansson4 libdnnl2 libgomp1 ;;
-    *) echo libuv1t64 libmicrohttpd12t64 libjansson4 libdnnl3.6 libgomp1 ;;
+    12) echo libuv1 libmicrohttpd12 libgnutls30 libjansson4 libdnnl2 libgomp1 ;;
+    *) echo libuv1t64 libmicrohttpd12t64 libgnutls30t64 libjansson4 libdnnl3.6 libgomp1 ;;
     esac
 }
 
 packages_for() {
     case $1 in
-    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libjansson-dev libdnnl-dev ;;
+    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev ;;
     client) echo curl ;;
     test) echo curl libcmocka-dev python3 python3-pytest python3-requests ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;

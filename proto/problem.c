@@ -21,6 +21,7 @@ static const struct kind kinds[] = {
     [PROTO_TIMEOUT] = {408, "timeout", "The body did not arrive in time"},
     [PROTO_CONFLICT] = {409, "conflict", "Not at the same time"},
     [PROTO_TOO_LARGE] = {413, "too-large", "The body is too large"},
+    [PROTO_URI_TOO_LONG] = {414, "uri-too-long", "The path is too long"},
     [PROTO_MEDIA_TYPE] = {415, "media-type", "The body must be JSON"},
     [PROTO_INVALID] = {422, "invalid", "The request is not valid"},
     [PROTO_CONTRADICTION] = {422, "contradiction", "The clues contradict each other"},

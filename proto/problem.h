@@ -10,8 +10,8 @@
 
 enum proto_problem_kind {
     PROTO_BAD_JSON,       /* 400 the body is not JSON */
-    PROTO_UNAUTHORIZED,   /* 401 who asks has not shown the right key */
-    PROTO_FORBIDDEN,      /* 403 nobody may */
+    PROTO_UNAUTHORIZED,   /* 401 no key was shown, or a wrong one */
+    PROTO_FORBIDDEN,      /* 403 not with this key, or not at all */
     PROTO_NOT_FOUND,      /* 404 no such path */
     PROTO_UNKNOWN_MODEL,  /* 404 no such model */
     PROTO_METHOD,         /* 405 the path has other methods */
@@ -19,6 +19,7 @@ enum proto_problem_kind {
     PROTO_TIMEOUT,        /* 408 the body did not arrive in time */
     PROTO_CONFLICT,       /* 409 not while something else goes on */
     PROTO_TOO_LARGE,      /* 413 the body is over the limit */
+    PROTO_URI_TOO_LONG,   /* 414 the path is over the limit */
     PROTO_MEDIA_TYPE,     /* 415 the body is clearly something else than JSON */
     PROTO_INVALID,        /* 422 JSON, but not a request: `pointer` names the member */
     PROTO_CONTRADICTION,  /* 422 two clues exclude each other */

@@ -19,7 +19,6 @@ int srv_exchange_socket(const struct srv_exchange *x) {
 static void on_closed(uv_handle_t *handle) {
     struct srv_exchange *x = handle->data;
     if (--x->open_handles == 0) {
-        free(x->buffer);
         free(x);
     }
 }

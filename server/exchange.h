@@ -12,6 +12,7 @@
 
 #include "proto/problem.h"
 #include "proto/text.h"
+#include "server/auth.h"
 #include "server/trace.h"
 
 struct MHD_Connection;
@@ -23,6 +24,7 @@ struct srv_route {
     const char *path;    /* "{...}" stands for one segment: "/models/{model}/reload" */
     const char *methods; /* for the Allow header: "GET, HEAD" or "POST" */
     void (*handle)(struct srv_exchange *exchange);
+    enum srv_access access; /* auth.h; 0 is SRV_KEYED */
 };
 
 struct srv_exchange {
@@ -54,9 +56,11 @@ struct srv_exchange {
     char *buffer; /* [capacity], the body */
     size_t capacity;
     struct proto_problem problem; /* when `refused`: the answer once the body is over */
-    const char *allow;            /* for 405 */
+    const char *allow;            /* for 405 and OPTIONS */
+    const char *challenge;        /* for 401 */
+    const char *origin;           /* the page that may read the answer; NULL: no answer for pages */
     int retry_after_s;            /* for 429 and 503, 0: no such header */
-    bool refused, complete, suspended, gone, linger;
+    bool refused, preflight, complete, suspended, gone, linger;
     uv_timer_t timer;
     uv_poll_t watch; /* notices that the client of a suspended exchange goes away */
     bool has_watch;

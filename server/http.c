@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "server/http_internal.h"
@@ -17,16 +18,19 @@ enum { CONNECTION_MEMORY = 64 << 10 };
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code) {
     struct srv_http *http = cls;
-    (void)connection;
-    (void)context;
-    http->closed = http->closed || code == MHD_CONNECTION_NOTIFY_CLOSED;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        srv_connection_opened(http, connection, context);
+    } else {
+        srv_connection_closed(context);
+        http->closed = true;
+    }
 }
 
 static void on_log(void *cls, const char *format, va_list args) {
-    char line[256];
-    (void)cls;
-    vsnprintf(line, sizeof line, format, args);
-    srv_log(SRV_DEBUG, "libmicrohttpd", "text=\"%s\"", line);
+    struct srv_http *http = cls;
+    vsnprintf(http->said, sizeof http->said, format, args);
+    http->said[strcspn(http->said, "\n")] = '\0';
+    srv_log(SRV_DEBUG, "libmicrohttpd", "text=\"%s\"", http->said);
 }
 
 static void on_daemon_event(uv_poll_t *poll, int status, int events) {
@@ -61,41 +65,82 @@ void srv_http_pump(struct srv_http *http) {
 
 static struct MHD_Daemon *start_daemon(struct srv_http *http) {
     const struct srv_http_config *config = &http->config;
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, srv_intake,
-                            http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, config->listen_fd,
+    struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    return MHD_start_daemon(http->tls ? flags | MHD_USE_TLS : flags, 0, NULL, NULL, srv_intake, http,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_log, http, MHD_OPTION_LISTEN_SOCKET, config->listen_fd,
                             MHD_OPTION_CONNECTION_LIMIT, (unsigned int)config->max_connections,
+                            MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned int)config->max_per_address,
                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)config->idle_timeout,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
                             srv_intake_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY,
+                            http->tls ? srv_tls_options(http->tls) : none, MHD_OPTION_END);
+}
+
+/* Keys, origins and certificates: what may go wrong before there is a daemon. */
+static trm_status open_guards(struct srv_http *http, trm_error *err) {
+    const struct srv_http_config *config = &http->config;
+    if (!config->tls_cert != !config->tls_key) {
+        return trm_fail(err, TRM_INVALID, "--tls-cert and --tls-key need each other");
+    }
+    trm_status status = srv_auth_open(&config->keys, &http->auth, err);
+    if (status == TRM_OK) {
+        status = srv_cors_open(config->cors_origin, &http->cors, err);
+    }
+    if (status == TRM_OK && config->tls_cert) {
+        status = srv_tls_open(config->tls_cert, config->tls_key, &http->tls, err);
+    }
+    return status;
+}
+
+/* Has the loop look after the daemon. */
+static trm_status watch_daemon(struct srv_http *http, trm_error *err) {
+    int fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    int rc = uv_poll_init(http->config.loop, &http->poll, fd);
+    if (rc != 0) {
+        return trm_fail(err, TRM_IO, "cannot poll: %s", uv_strerror(rc));
+    }
+    uv_timer_init(http->config.loop, &http->timer);
+    srv_linger_init(&http->linger, http->config.loop);
+    http->poll.data = http->timer.data = http;
+    uv_poll_start(&http->poll, UV_READABLE, on_daemon_event);
+    return TRM_OK;
 }
 
 trm_status srv_http_start(const struct srv_http_config *config, struct srv_http **result, trm_error *err) {
+    *result = NULL;
     struct srv_http *http = calloc(1, sizeof *http);
     if (!http) {
         close(config->listen_fd);
         return trm_fail_memory(err, sizeof *http);
     }
     http->config = *config;
-    http->daemon = start_daemon(http);
+    trm_status status = open_guards(http, err);
+    if (status == TRM_OK) {
+        http->daemon = start_daemon(http);
+        status = http->daemon ? TRM_OK : trm_fail(err, TRM_IO, "libmicrohttpd does not start: %s", http->said);
+    }
     if (!http->daemon) {
         close(config->listen_fd);
-        free(http);
-        return trm_fail(err, TRM_IO, "libmicrohttpd does not start");
+    } else {
+        status = watch_daemon(http, err);
     }
-    int fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-    int rc = uv_poll_init(config->loop, &http->poll, fd);
-    if (rc != 0) {
-        MHD_stop_daemon(http->daemon);
-        free(http);
-        return trm_fail(err, TRM_IO, "cannot poll: %s", uv_strerror(rc));
+    if (status != TRM_OK) {
+        if (http->daemon) {
+            MHD_stop_daemon(http->daemon);
+        }
+        srv_http_free(http);
+        return status;
     }
-    uv_timer_init(config->loop, &http->timer);
-    srv_linger_init(&http->linger, config->loop);
-    http->poll.data = http->timer.data = http;
-    uv_poll_start(&http->poll, UV_READABLE, on_daemon_event);
     *result = http;
     return TRM_OK;
+}
+
+trm_status srv_http_reload(struct srv_http *http, trm_error *err) {
+    trm_status status = srv_auth_reload(http->auth, err);
+    trm_status other = http->tls ? srv_tls_reload(http->tls, status == TRM_OK ? err : NULL) : TRM_OK;
+    return status == TRM_OK ? other : status;
 }
 
 void srv_http_drain(struct srv_http *http, void (*drained)(struct srv_server *server)) {
@@ -113,5 +158,10 @@ void srv_http_stop(struct srv_http *http) {
 }
 
 void srv_http_free(struct srv_http *http) {
-    free(http);
+    if (http) {
+        srv_tls_close(http->tls);
+        srv_cors_close(http->cors);
+        srv_auth_close(http->auth);
+        free(http);
+    }
 }

@@ -13,11 +13,19 @@ struct srv_http_config {
     const struct srv_route *(*find)(const char *path); /* NULL: there is no such path */
     /* An exchange is over; `whole`: so is its answer, as far as this side can tell. */
     void (*finished)(const struct srv_exchange *exchange, bool whole);
-    size_t max_body;
-    int max_connections, idle_timeout, body_timeout; /* number, seconds, seconds */
+    size_t max_body, body_memory;                 /* bytes of one body, of all that are on their way */
+    int max_connections, max_per_address;         /* the second may be 0: no limit */
+    int idle_timeout, head_timeout, body_timeout; /* seconds */
+
+    struct srv_auth_config keys;
+    const char *cors_origin;        /* see cors.h; NULL: off */
+    const char *tls_cert, *tls_key; /* files; both or none */
 };
 
 trm_status srv_http_start(const struct srv_http_config *config, struct srv_http **http, trm_error *err);
+
+/* Reads keys and certificates again. What cannot be read stays as it is, with the first error. */
+trm_status srv_http_reload(struct srv_http *http, trm_error *err);
 
 /* From now on answers close their connections; `drained` is called, outside of any handler, as soon
  * as no exchange with a complete body is unanswered. */
@@ -28,6 +36,6 @@ void srv_http_pump(struct srv_http *http);
 
 /* Ends every exchange and closes every socket. Run the loop until it is empty, then free. */
 void srv_http_stop(struct srv_http *http);
-void srv_http_free(struct srv_http *http);
+void srv_http_free(struct srv_http *http); /* NULL is fine */
 
 #endif

@@ -6,8 +6,12 @@
 
 #include <microhttpd.h>
 
+#include "server/auth.h"
+#include "server/connection.h"
+#include "server/cors.h"
 #include "server/http.h"
 #include "server/linger.h"
+#include "server/tls.h"
 
 struct srv_http {
     struct srv_http_config config;
@@ -15,7 +19,12 @@ struct srv_http {
     uv_poll_t poll;   /* of the daemon's epoll descriptor */
     uv_timer_t timer; /* of the daemon's next timeout */
     struct srv_linger linger;
-    struct srv_exchange *suspended;             /* list of all that are */
+    struct srv_exchange *suspended; /* list of all that are */
+    struct srv_auth *auth;
+    struct srv_cors *cors;
+    struct srv_tls *tls;                        /* NULL: plain HTTP */
+    size_t body_bytes;                          /* held for bodies that are on their way */
+    char said[128];                             /* libmicrohttpd's last message */
     bool closed;                                /* a connection was, since the daemon began to run */
     int unanswered;                             /* exchanges with a complete body and an unfinished answer */
     void (*drained)(struct srv_server *server); /* NULL: not draining */
@@ -38,6 +47,9 @@ int srv_exchange_socket(const struct srv_exchange *exchange);
 /* Answers past libmicrohttpd while the body is still arriving: nothing else is on its way to this
  * client then. The caller ends the connection. */
 void srv_refuse_now(struct srv_exchange *exchange, const struct proto_problem *problem);
+
+/* The answer to OPTIONS. */
+void srv_reply_preflight(struct srv_exchange *exchange);
 
 /* Callbacks of libmicrohttpd. `cls` is the struct srv_http. The first is called for the head of a
  * request, for each piece of the body, at its end, and after each resumption that finds no answer

@@ -25,13 +25,20 @@ static int port_of(int fd) {
     return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
+/* Bytes that the kernel keeps for each connection in each direction (it doubles them for its own
+ * bookkeeping). Connections inherit both; left alone they would grow to megabytes for a client that
+ * does not read. */
+enum { SOCKET_BUFFER = 64 << 10 };
+
 static int open_socket(const struct addrinfo *address) {
-    int on = 1;
+    int on = 1, room = SOCKET_BUFFER;
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) != 0 ||
         bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0) {
         int reason = errno;
         close(fd);

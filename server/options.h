@@ -12,20 +12,23 @@
 struct srv_options {
     char **models; /* [model_count] "PATH" or "NAME=PATH" */
     int model_count;
-    char *host, *backend, *dtype, *log_level, *config, *admin_key, *admin_key_file;
-    int port;      /* 0: any free one */
-    int workers;   /* 0: one for each core */
-    int slots;     /* puzzles a worker steps at once, for each model */
-    int max_queue; /* puzzles that wait for a slot; also the most in one request */
-    int max_body;  /* bytes */
-    int max_connections;
-    int step_limit;    /* the largest max_steps of a request */
-    int rollout_limit; /* the largest rollouts of a request */
-    bool adapt;        /* less work for each request while the queue is long */
-    bool verify;       /* what a request that says nothing gets */
-    int idle_timeout;  /* seconds */
-    int body_timeout;  /* seconds */
-    int drain_timeout; /* seconds */
+    char *host, *backend, *dtype, *log_level, *config;
+    char *api_keys_file, *api_keys, *admin_key_file, *admin_key, *cors_origin, *tls_cert, *tls_key;
+    bool public_metrics;
+    int port;        /* 0: any free one */
+    int workers;     /* 0: one for each core */
+    int slots;       /* puzzles a worker steps at once, for each model */
+    int max_queue;   /* puzzles that wait for a slot; also the most in one request */
+    int max_body;    /* bytes */
+    int body_memory; /* bytes of all bodies that are on their way */
+    int max_connections, max_per_address;
+    int step_limit;                 /* the largest max_steps of a request */
+    int rollout_limit;              /* the largest rollouts of a request */
+    bool adapt;                     /* less work for each request while the queue is long */
+    bool verify;                    /* what a request that says nothing gets */
+    int idle_timeout;               /* seconds */
+    int head_timeout, body_timeout; /* seconds */
+    int drain_timeout;              /* seconds */
 };
 
 /* What the command line asks for. */

@@ -10,6 +10,43 @@
 
 enum { STREAM_BLOCK = 16 << 10 };
 
+/* The headers of any answer: add(to, name, value) for each. */
+static void each_header(const struct srv_exchange *x, void (*add)(void *to, const char *name, const char *value),
+                        void *to) {
+    add(to, "X-Request-Id", x->trace.id);
+    add(to, "Cache-Control", "no-store");
+    add(to, "X-Content-Type-Options", "nosniff");
+    if (x->allow) {
+        add(to, "Allow", x->allow);
+    }
+    if (x->challenge) {
+        add(to, "WWW-Authenticate", x->challenge);
+    }
+    if (x->retry_after_s) {
+        char seconds[16];
+        snprintf(seconds, sizeof seconds, "%d", x->retry_after_s);
+        add(to, "Retry-After", seconds);
+    }
+    if (srv_cors_varies(x->http->cors)) {
+        add(to, "Vary", "Origin");
+    }
+    if (x->origin) {
+        add(to, "Access-Control-Allow-Origin", x->origin);
+        add(to, "Access-Control-Expose-Headers", "Retry-After, X-Request-Id");
+    }
+    if (x->http->drained || x->linger) {
+        add(to, "Connection", "close");
+    }
+}
+
+static void add_to_response(void *to, const char *name, const char *value) {
+    MHD_add_response_header(to, name, value);
+}
+
+static void add_to_text(void *to, const char *name, const char *value) {
+    proto_text_addf(to, "%s: %s\r\n", name, value);
+}
+
 /* Queues and lets go of `response`; NULL is an answer that there was no memory for. */
 static void queue(struct srv_exchange *x, int status, const char *type, struct MHD_Response *response) {
     if (!response) {
@@ -17,23 +54,10 @@ static void queue(struct srv_exchange *x, int status, const char *type, struct M
         return;
     }
     x->status = status;
-    MHD_add_response_header(response, "X-Request-Id", x->trace.id);
-    MHD_add_response_header(response, "Content-Type", type);
-    MHD_add_response_header(response, "Cache-Control", "no-store");
-    if (x->allow) {
-        MHD_add_response_header(response, "Allow", x->allow);
+    if (type) {
+        MHD_add_response_header(response, "Content-Type", type);
     }
-    if (status == 401) {
-        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    }
-    if (x->retry_after_s) {
-        char seconds[16];
-        snprintf(seconds, sizeof seconds, "%d", x->retry_after_s);
-        MHD_add_response_header(response, "Retry-After", seconds);
-    }
-    if (x->http->drained || x->linger) {
-        MHD_add_response_header(response, "Connection", "close");
-    }
+    each_header(x, add_to_response, response);
     if (MHD_queue_response(x->connection, (unsigned int)status, response) != MHD_YES) {
         x->gone = true;
     }
@@ -99,22 +123,40 @@ void srv_reply_stream(struct srv_exchange *x, const char *type) {
     queue(x, 200, type, response);
 }
 
+void srv_reply_preflight(struct srv_exchange *x) {
+    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response && x->origin) {
+        MHD_add_response_header(response, "Access-Control-Allow-Methods", x->allow);
+        MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                                "Accept, Authorization, Content-Type, X-Api-Key, X-Request-Id, traceparent");
+        MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+    }
+    queue(x, 204, NULL, response);
+}
+
+static bool send_past(struct srv_exchange *x, const char *data, size_t size) {
+    if (x->http->tls) {
+        return srv_tls_send(x->connection, data, size);
+    }
+    return send(srv_exchange_socket(x), data, size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
 void srv_refuse_now(struct srv_exchange *x, const struct proto_problem *problem) {
     struct proto_text body = {0}, text = {0};
     int status = proto_problem_status(problem->kind);
     const char *type = write_problem(x, problem, &body);
-    proto_text_addf(&text,
-                    "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                    "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
-                    status, MHD_get_reason_phrase_for((unsigned int)status), type, body.length, x->trace.id);
+    x->linger = true;
+    x->retry_after_s = problem->retry_after_s;
+    proto_text_addf(&text, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", status,
+                    MHD_get_reason_phrase_for((unsigned int)status), type, body.length);
+    each_header(x, add_to_text, &text);
+    proto_text_add_literal(&text, "\r\n");
     proto_text_add(&text, body.data, body.length);
-    if (!body.failed && !text.failed &&
-        send(srv_exchange_socket(x), text.data, text.length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    if (!body.failed && !text.failed && !send_past(x, text.data, text.length)) {
         srv_log(SRV_DEBUG, "a refusal was not heard", "status=%d", status);
     }
     x->status = status;
     x->sent = body.length;
-    x->linger = true;
     proto_text_release(&body);
     proto_text_release(&text);
 }

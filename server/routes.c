@@ -38,21 +38,21 @@ static void models(struct srv_exchange *x) {
 static void index_page(struct srv_exchange *x);
 
 static const struct srv_route table[] = {
-    {"/", "GET, HEAD", index_page},
-    {"/solve", "POST", srv_solve},
-    {"/models", "GET, HEAD", models},
-    {"/models/{model}/reload", "POST", srv_reload},
-    {"/health/live", "GET, HEAD", live},
-    {"/health/ready", "GET, HEAD", ready},
-    {"/v2", "GET, HEAD", srv_kserve_server},
-    {"/v2/health/live", "GET, HEAD", srv_kserve_live},
-    {"/v2/health/ready", "GET, HEAD", srv_kserve_ready},
-    {"/v2/models/{model}", "GET, HEAD", srv_kserve_model},
-    {"/v2/models/{model}/ready", "GET, HEAD", srv_kserve_model_ready},
-    {"/v2/models/{model}/infer", "POST", srv_kserve_infer},
-    {"/v2/models/{model}/versions/1", "GET, HEAD", srv_kserve_model},
-    {"/v2/models/{model}/versions/1/ready", "GET, HEAD", srv_kserve_model_ready},
-    {"/v2/models/{model}/versions/1/infer", "POST", srv_kserve_infer},
+    {"/", "GET, HEAD", index_page, SRV_PUBLIC},
+    {"/solve", "POST", srv_solve, SRV_KEYED},
+    {"/models", "GET, HEAD", models, SRV_KEYED},
+    {"/models/{model}/reload", "POST", srv_reload, SRV_ADMIN},
+    {"/health/live", "GET, HEAD", live, SRV_PUBLIC},
+    {"/health/ready", "GET, HEAD", ready, SRV_PUBLIC},
+    {"/v2", "GET, HEAD", srv_kserve_server, SRV_KEYED},
+    {"/v2/health/live", "GET, HEAD", srv_kserve_live, SRV_PUBLIC},
+    {"/v2/health/ready", "GET, HEAD", srv_kserve_ready, SRV_PUBLIC},
+    {"/v2/models/{model}", "GET, HEAD", srv_kserve_model, SRV_KEYED},
+    {"/v2/models/{model}/ready", "GET, HEAD", srv_kserve_model_ready, SRV_KEYED},
+    {"/v2/models/{model}/infer", "POST", srv_kserve_infer, SRV_KEYED},
+    {"/v2/models/{model}/versions/1", "GET, HEAD", srv_kserve_model, SRV_KEYED},
+    {"/v2/models/{model}/versions/1/ready", "GET, HEAD", srv_kserve_model_ready, SRV_KEYED},
+    {"/v2/models/{model}/versions/1/infer", "POST", srv_kserve_infer, SRV_KEYED},
 };
 
 enum { ROUTES = sizeof table / sizeof table[0] };

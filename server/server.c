@@ -8,7 +8,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "server/admin.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/reload.h"
@@ -67,6 +66,10 @@ static void on_hangup(uv_signal_t *handle, int number) {
     struct srv_server *server = handle->data;
     (void)number;
     if (!server->draining) {
+        trm_error error;
+        if (srv_http_reload(server->http, &error) != TRM_OK) {
+            srv_log(SRV_ERROR, "keys and certificates stay as they are", "reason=\"%s\"", error.text);
+        }
         srv_reload_all(server);
     }
 }
@@ -143,7 +146,18 @@ static trm_status start_http(struct srv_server *server, trm_error *err) {
         .finished = on_finished,
         .max_body = (size_t)options->max_body,
         .max_connections = options->max_connections,
+        .body_memory = (size_t)options->body_memory,
+        .max_per_address = options->max_per_address,
         .idle_timeout = options->idle_timeout,
+        .head_timeout = options->head_timeout,
+        .keys = {.file = options->api_keys_file,
+                 .list = options->api_keys,
+                 .admin_file = options->admin_key_file,
+                 .admin_list = options->admin_key,
+                 .public_metrics = options->public_metrics},
+        .cors_origin = options->cors_origin,
+        .tls_cert = options->tls_cert,
+        .tls_key = options->tls_key,
         .body_timeout = options->body_timeout,
     };
     status = srv_http_start(&config, &server->http, err);
@@ -167,7 +181,6 @@ static void stop(struct srv_server *server) {
     uv_loop_close(&server->loop);
     srv_scheduler_destroy(server->scheduler);
     srv_http_free(server->http);
-    free(server->admin_key);
 }
 
 trm_status srv_server_run(const struct srv_options *options, const struct trm_model_options *precision,
@@ -181,17 +194,15 @@ trm_status srv_server_run(const struct srv_options *options, const struct trm_mo
     raise_file_limit(options->max_connections);
     uv_random(NULL, NULL, &server.run_id, sizeof server.run_id, 0, NULL);
     open_handles(&server);
-    trm_status status = srv_admin_read_key(options, &server.admin_key, err);
-    if (status == TRM_OK) {
-        status = start_scheduler(&server, err);
-    }
+    /* Before the log says that we listen: whoever waits for that may send one at once. */
+    uv_signal_start(&server.sigterm, on_signal, SIGTERM);
+    uv_signal_start(&server.sigint, on_signal, SIGINT);
+    uv_signal_start(&server.sighup, on_hangup, SIGHUP);
+    trm_status status = start_scheduler(&server, err);
     if (status == TRM_OK) {
         status = start_http(&server, err);
     }
     if (status == TRM_OK) {
-        uv_signal_start(&server.sigterm, on_signal, SIGTERM);
-        uv_signal_start(&server.sigint, on_signal, SIGINT);
-        uv_signal_start(&server.sighup, on_hangup, SIGHUP);
         uv_timer_start(&server.pinger, on_ping, PING_MS, PING_MS);
         uv_run(&server.loop, UV_RUN_DEFAULT);
     }

@@ -18,7 +18,6 @@ struct srv_server {
     const struct srv_options *options;
     struct srv_models *models;
     struct trm_model_options precision; /* that models are opened with */
-    char *admin_key;                    /* NULL: nobody may do what it is for */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
     struct srv_solve *solves; /* list of all requests that are being solved */

@@ -74,7 +74,7 @@ def test_without_an_admin_key_nobody_may(shared_server):
 def test_a_missing_or_wrong_key_is_401(start, key):
     server = start("--admin-key", KEY)
     reply = reload(server, key)
-    assert reply.status == 401 and reply.headers["WWW-Authenticate"] == "Bearer"
+    assert reply.status == 401 and reply.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_the_key_may_stand_in_a_file(start, served, tmp_path):
