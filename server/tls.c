@@ -87,7 +87,7 @@ static int import(struct credentials *credentials, const gnutls_datum_t *cert, c
 static void warn_of_readers(const char *key_file) {
     struct stat info;
     if (stat(key_file, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        srv_log(SRV_WARN, "others may read the TLS key", "file=\"%s\" mode=%03o", key_file,
+        srv_log(SRV_WARN, "others may read the TLS key", "file=%s mode=%03o", key_file,
                 (unsigned)(info.st_mode & 0777));
     }
 }
