@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "engine/data/sudoku.h"
-#include "engine/model/runner.h"
 #include "engine/model_internal.h"
 #include "engine/noise.h"
 
@@ -22,29 +21,25 @@ struct slot {
 
 struct trm_batch {
     trm_model *model;
-    model_runner *runner;
+    infer_machine *machine;
     struct slot *slots; /* [slot_count] */
     int slot_count, busy;
-    int32_t *chunk_tokens; /* [chunk, seq_len] */
-    int32_t *chunk_ids;    /* [chunk] */
-    int32_t *token_block;  /* [slot_count, 2, seq_len] tokens and answers of all slots */
-    float *state_block;    /* [slot_count, state size] */
+    int32_t *token_block; /* [slot_count, 2, seq_len] tokens and answers of all slots */
+    float *state_block;   /* [slot_count, state size] */
 };
 
 static const struct model_config *config_of(const trm_batch *batch) {
-    return batch->model->weights->config;
+    return batch->model->weights->plain.config;
 }
 
 static trm_status allocate(trm_batch *batch, trm_error *err) {
-    const struct model_weights *w = batch->model->weights;
+    const struct model_tensors *w = &batch->model->weights->plain;
     const size_t slots = (size_t)batch->slot_count, seq_len = (size_t)w->config->seq_len;
     const size_t state = model_state_size(w->config, w->layout);
     batch->slots = calloc(slots, sizeof *batch->slots);
-    batch->chunk_tokens = calloc((size_t)w->chunk * seq_len, sizeof *batch->chunk_tokens);
-    batch->chunk_ids = calloc((size_t)w->chunk, sizeof *batch->chunk_ids);
     batch->token_block = calloc(slots * 2 * seq_len, sizeof *batch->token_block);
     batch->state_block = calloc(slots, state * sizeof *batch->state_block);
-    if (!batch->slots || !batch->chunk_tokens || !batch->chunk_ids || !batch->token_block || !batch->state_block)
+    if (!batch->slots || !batch->token_block || !batch->state_block)
         return trm_fail_memory(err, slots * state * sizeof *batch->state_block);
     for (size_t i = 0; i < slots; i++) {
         batch->slots[i].tokens = batch->token_block + 2 * i * seq_len;
@@ -64,7 +59,7 @@ trm_status trm_batch_create(trm_model *model, int slots, trm_batch **out, trm_er
     batch->slot_count = slots;
     trm_status status = allocate(batch, err);
     if (status == TRM_OK)
-        status = model_runner_create(model->weights, &batch->runner, err);
+        status = infer_machine_create(model->weights, &batch->machine, err);
     if (status != TRM_OK) {
         trm_batch_destroy(batch);
         return status;
@@ -76,10 +71,8 @@ trm_status trm_batch_create(trm_model *model, int slots, trm_batch **out, trm_er
 void trm_batch_destroy(trm_batch *batch) {
     if (!batch)
         return;
-    model_runner_destroy(batch->runner);
+    infer_machine_destroy(batch->machine);
     free(batch->slots);
-    free(batch->chunk_tokens);
-    free(batch->chunk_ids);
     free(batch->token_block);
     free(batch->state_block);
     trm_model_unref(batch->model);
@@ -133,7 +126,7 @@ trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_i
     slot->report = (struct trm_report){.halt = TRM_RUNNING, .answer = slot->answer};
     memcpy(slot->tokens, tokens, bytes);
     memcpy(slot->answer, tokens, bytes); /* the best answer before the first step */
-    model_state_reset(batch->model->weights, slot->state);
+    model_state_reset(&batch->model->weights->plain, slot->state);
     batch->busy++;
     *slot_number = number;
     return TRM_OK;
@@ -213,47 +206,41 @@ static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
 
 static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {
     const struct model_config *c = config_of(batch);
-    const size_t seq_len = (size_t)c->seq_len;
-    const size_t state_size = model_state_size(c, batch->model->weights->layout);
-    for (int i = 0; i < count; i++)
-        if (members[i]->options.noise > 0)
-            trm_noise_add(members[i]->options.noise, members[i]->options.seed, members[i]->report.step, state_size,
-                          members[i]->state);
-    for (int i = 0; i < batch->model->weights->chunk; i++) {
-        /* Places of a chunk that nobody needs repeat its first puzzle: shapes stay fixed. */
-        const struct slot *slot = members[i < count ? i : 0];
-        memcpy(batch->chunk_tokens + (size_t)i * seq_len, slot->tokens, seq_len * sizeof *slot->tokens);
-        batch->chunk_ids[i] = slot->puzzle_identifier;
-        model_runner_load(batch->runner, i, slot->state);
+    const size_t state_size = model_state_size(c, batch->model->weights->plain.layout);
+    struct infer_puzzle puzzles[INFER_MAX_CHUNK];
+    for (int i = 0; i < count; i++) {
+        struct slot *slot = members[i];
+        if (slot->options.noise > 0)
+            trm_noise_add(slot->options.noise, slot->options.seed, slot->report.step, state_size, slot->state);
+        puzzles[i] = (struct infer_puzzle){slot->tokens, slot->puzzle_identifier, slot->state};
     }
-    model_runner_set_input(batch->runner, batch->chunk_tokens, batch->chunk_ids);
-    trm_status status = model_runner_step(batch->runner, false, err);
+    trm_status status = infer_step(batch->machine, puzzles, count, err);
     for (int i = 0; i < count && status == TRM_OK; i++) {
         struct slot *slot = members[i];
-        model_runner_store(batch->runner, i, slot->state);
         slot->report.step++;
-        slot->report.q_halt = model_runner_q(batch->runner, i)[0];
-        slot->report.q_continue = model_runner_q(batch->runner, i)[1];
-        slot->report.confidence =
-            read_answer(model_runner_logits(batch->runner, i), c->seq_len, c->vocab_size, slot->answer);
+        slot->report.q_halt = infer_q(batch->machine, i)[0];
+        slot->report.q_continue = infer_q(batch->machine, i)[1];
+        slot->report.confidence = read_answer(infer_logits(batch->machine, i), c->seq_len, c->vocab_size, slot->answer);
         slot->report.halt = decide(batch, slot);
     }
     return status;
 }
 
 trm_status trm_batch_step(trm_batch *batch, trm_error *err) {
-    enum { MAX_CHUNK = 64 };
-    struct slot *members[MAX_CHUNK];
-    const int chunk = batch->model->weights->chunk;
+    struct slot *members[INFER_MAX_CHUNK];
     trm_status status = TRM_OK;
     int count = 0;
     for (int i = 0; i < batch->slot_count && status == TRM_OK; i++) {
         if (batch->slots[i].busy && batch->slots[i].report.halt == TRM_RUNNING)
             members[count++] = &batch->slots[i];
-        if (count == chunk) {
+        if (count == batch->model->weights->chunk || (count > 0 && i == batch->slot_count - 1)) {
             status = step_chunk(batch, members, count, err);
             count = 0;
         }
     }
-    return count > 0 && status == TRM_OK ? step_chunk(batch, members, count, err) : status;
+    return status;
+}
+
+void trm_batch_profile(trm_batch *batch, struct model_profile *profile) {
+    infer_profile(batch->machine, profile);
 }

@@ -2,13 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/runner.h"
+#include "engine/model/program.h"
 #include "engine/model_internal.h"
 #include "engine/model_memory.h"
-
-/* One puzzle at a time already fills a core's vector units: products of one and of eight puzzles of
- * the shipped shapes run at the same rate, and a lone puzzle pays for nobody else. */
-enum { INFERENCE_CHUNK = 1 };
 
 static enum trm_puzzle puzzle_kind(const char *name) {
     static const struct {
@@ -39,8 +35,7 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
                                  const char *puzzle_name, const struct trm_model_options *options, trm_model **out,
                                  trm_error *err) {
     const enum trm_dtype dtype = op_settle_dtype(options->backend, options->dtype);
-    const struct model_weights_options packing = {
-        .backend = options->backend, .dtype = op_operand_type(dtype), .chunk = INFERENCE_CHUNK};
+    const struct model_tensors plain = {config, layout, params, buffers, puzzle_emb};
     trm_model *model = calloc(1, sizeof *model);
     if (!model)
         return trm_fail_memory(err, sizeof *model);
@@ -50,7 +45,7 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
     trm_status status =
         model->config_text && model->puzzle_name ? TRM_OK : trm_fail(err, TRM_NO_MEMORY, "out of memory");
     if (status == TRM_OK)
-        status = model_weights_create(config, layout, params, buffers, puzzle_emb, &packing, &model->weights, err);
+        status = infer_weights_create(&plain, options->backend, op_operand_type(dtype), &model->weights, err);
     if (status != TRM_OK) {
         trm_model_unref(model);
         return status;
@@ -102,7 +97,7 @@ trm_model *trm_model_ref(trm_model *model) {
 void trm_model_unref(trm_model *model) {
     if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1)
         return;
-    model_weights_destroy(model->weights);
+    infer_weights_destroy(model->weights);
     model_checkpoint_close(model->checkpoint);
     free(model->config_text);
     free(model->puzzle_name);

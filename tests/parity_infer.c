@@ -5,14 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/runner.h"
+#include "engine/model/infer.h"
 #include "tests/parity.h"
 
 static const double TOLERANCE = 2e-4;
 
 /* Buffers of a run of `batch` puzzles. */
 struct run {
-    int batch, vocab;
+    int batch, vocab, seq_len;
+    const int32_t *inputs;          /* [batch, seq_len] */
+    const int32_t *ids;             /* [batch] */
     size_t logits_size, state_size; /* of one puzzle */
     float *logits;                  /* [batch, seq_len, vocab] */
     float *q;                       /* [batch, 2] */
@@ -57,15 +59,15 @@ static trm_status compare_latents(const model_checkpoint *golden, const struct r
     return TRM_OK;
 }
 
-static trm_status run_step(model_runner *runner, struct run *run, trm_error *err) {
-    for (int b = 0; b < run->batch; b++)
-        model_runner_load(runner, b, run->states + (size_t)b * run->state_size);
-    trm_status status = model_runner_step(runner, false, err);
+static trm_status run_step(infer_machine *machine, struct run *run, trm_error *err) {
+    trm_status status = TRM_OK;
     for (int b = 0; b < run->batch && status == TRM_OK; b++) {
-        model_runner_store(runner, b, run->states + (size_t)b * run->state_size);
-        memcpy(run->logits + (size_t)b * run->logits_size, model_runner_logits(runner, b),
-               run->logits_size * sizeof(float));
-        memcpy(run->q + 2 * (size_t)b, model_runner_q(runner, b), 2 * sizeof(float));
+        const size_t index = (size_t)b;
+        const struct infer_puzzle puzzle = {run->inputs + index * (size_t)run->seq_len, run->ids[b],
+                                            run->states + index * run->state_size};
+        status = infer_step(machine, &puzzle, 1, err);
+        memcpy(run->logits + index * run->logits_size, infer_logits(machine, 0), run->logits_size * sizeof(float));
+        memcpy(run->q + 2 * index, infer_q(machine, 0), 2 * sizeof(float));
     }
     return status;
 }
@@ -85,11 +87,12 @@ static trm_status replay(const model_checkpoint *golden, enum trm_backend backen
     const struct model_layout *layout = model_checkpoint_layout(golden);
     const struct st_tensor *inputs = st_find(file, "io.inputs"), *ids;
     const char *steps = st_metadata(file, "num_steps");
-    struct model_weights *weights = NULL;
-    model_runner *runner = NULL;
+    struct infer_weights *weights = NULL;
+    infer_machine *machine = NULL;
     if (!inputs || inputs->dtype != ST_I32 || inputs->rank != 2 || inputs->shape[1] != (size_t)config->seq_len)
         return trm_fail(err, TRM_FORMAT, "tensor io.inputs is absent or not [batch, seq_len]");
     run->batch = (int)inputs->shape[0];
+    run->seq_len = config->seq_len;
     run->vocab = config->vocab_size;
     run->logits_size = (size_t)config->seq_len * (size_t)config->vocab_size;
     run->state_size = model_state_size(config, layout);
@@ -97,27 +100,28 @@ static trm_status replay(const model_checkpoint *golden, enum trm_backend backen
     if (status == TRM_OK)
         status = allocate(run, err);
 
-    const struct model_weights_options options = {.backend = backend, .dtype = dtype, .chunk = run->batch};
+    const struct model_tensors plain = {config, layout, model_checkpoint_params(golden),
+                                        model_checkpoint_buffers(golden), model_checkpoint_puzzle_emb(golden)};
     if (status == TRM_OK)
-        status = model_weights_create(config, layout, model_checkpoint_params(golden), model_checkpoint_buffers(golden),
-                                      model_checkpoint_puzzle_emb(golden), &options, &weights, err);
+        status = infer_weights_create(&plain, backend, dtype, &weights, err);
     if (status == TRM_OK)
-        status = model_runner_create(weights, &runner, err);
+        status = infer_machine_create(weights, &machine, err);
     if (status == TRM_OK) {
+        run->inputs = inputs->data;
+        run->ids = ids->data;
         for (int b = 0; b < run->batch; b++)
-            model_state_reset(weights, run->states + (size_t)b * run->state_size);
-        model_runner_set_input(runner, inputs->data, ids->data);
+            model_state_reset(&plain, run->states + (size_t)b * run->state_size);
     }
     const int count = steps ? (int)strtol(steps, NULL, 10) : 0;
     if (status == TRM_OK && count < 1)
         status = trm_fail(err, TRM_FORMAT, "metadata \"num_steps\" is absent");
     for (int step = 1; step <= count && status == TRM_OK; step++) {
-        status = run_step(runner, run, err);
+        status = run_step(machine, run, err);
         if (status == TRM_OK)
             status = judge(judge_arg, run, step, err);
     }
-    model_runner_destroy(runner);
-    model_weights_destroy(weights);
+    infer_machine_destroy(machine);
+    infer_weights_destroy(weights);
     return status;
 }
 

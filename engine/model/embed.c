@@ -6,17 +6,17 @@
 
 static const float POSITION_SCALE = 0.707106781f;
 
-static const float *param(const struct model_weights *w, int tensor) {
+static const float *param(const struct model_tensors *w, int tensor) {
     return w->params + w->layout->tensors[tensor].offset;
 }
 
 /* The factor between an embedding and what enters the network. */
-static float input_scale(const struct model_weights *w) {
+static float input_scale(const struct model_tensors *w) {
     float scale = sqrtf((float)w->config->hidden_size);
     return w->config->pos_encodings == MODEL_POS_LEARNED ? scale * POSITION_SCALE : scale;
 }
 
-void embed_forward(const struct model_weights *w, const int32_t *input, int id, float *e) {
+void embed_forward(const struct model_tensors *w, const int32_t *input, int id, float *e) {
     const struct model_config *c = w->config;
     const size_t hidden = (size_t)c->hidden_size, prefix = (size_t)c->puzzle_emb_len * hidden;
     const size_t ndim = (size_t)c->puzzle_emb_ndim;
@@ -40,7 +40,7 @@ void embed_forward(const struct model_weights *w, const int32_t *input, int id, 
     }
 }
 
-void embed_backward(const struct model_weights *w, const int32_t *input, const float *de, float *grads,
+void embed_backward(const struct model_tensors *w, const int32_t *input, const float *de, float *grads,
                     float *dpuzzle) {
     const struct model_config *c = w->config;
     const size_t hidden = (size_t)c->hidden_size, prefix = (size_t)c->puzzle_emb_len * hidden;
@@ -61,7 +61,7 @@ void embed_backward(const struct model_weights *w, const int32_t *input, const f
     }
 }
 
-void embed_q_forward(const struct model_weights *w, const float *z, float *q) {
+void embed_q_forward(const struct model_tensors *w, const float *z, float *q) {
     const int hidden = w->config->hidden_size;
     const float *weight = param(w, w->layout->q_weight), *bias = param(w, w->layout->q_bias);
     for (int k = 0; k < 2; k++) {
@@ -72,7 +72,7 @@ void embed_q_forward(const struct model_weights *w, const float *z, float *q) {
     }
 }
 
-void embed_q_backward(const struct model_weights *w, const float *z, const float *dq, float *dz, float *grads) {
+void embed_q_backward(const struct model_tensors *w, const float *z, const float *dq, float *dz, float *grads) {
     const int hidden = w->config->hidden_size;
     const float *weight = param(w, w->layout->q_weight);
     float *dweight = grads + w->layout->tensors[w->layout->q_weight].offset;

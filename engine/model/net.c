@@ -8,7 +8,7 @@ struct sizes {
 };
 
 static struct sizes sizes_of(const struct net_machine *m) {
-    const struct model_config *c = m->weights->config;
+    const struct model_config *c = m->weights->plain.config;
     return (struct sizes){.chunk = m->weights->chunk,
                           .tokens = c->tokens,
                           .rows = m->weights->chunk * c->tokens,
@@ -31,7 +31,7 @@ static void *operand_at(const struct net_machine *m, const void *array, size_t i
 }
 
 static float *grad_of(const struct net_machine *m, float *grads, int tensor) {
-    return grads + m->weights->layout->tensors[tensor].offset;
+    return grads + m->weights->plain.layout->tensors[tensor].offset;
 }
 
 /* ---- the gated MLP over the features: rms(y + down(silu(gate) * up)) ---- */
@@ -46,8 +46,8 @@ static trm_status mlp_forward(struct net_machine *m, const struct model_layer_we
                        m->weights->dtype, m->work.act, (size_t)s.inter);
     status = op_matmul_run(m->products->down, m->work.act, w->down, m->work.residual, err);
     if (status == TRM_OK)
-        m->kernels->rms_rows(r->y, m->work.residual, s.rows, s.hidden, (float)m->weights->config->rms_norm_eps, out,
-                             r->rinv, out16);
+        m->kernels->rms_rows(r->y, m->work.residual, s.rows, s.hidden, (float)m->weights->plain.config->rms_norm_eps,
+                             out, r->rinv, out16);
     return status;
 }
 
@@ -88,7 +88,7 @@ static trm_status mixing_forward(struct net_machine *m, const struct model_layer
     for (int p = 0; p < s.chunk; p++) {
         size_t at = (size_t)p * (size_t)s.tokens * (size_t)s.hidden;
         m->kernels->rms_cols(r->x + at, m->work.residual + at, s.tokens, s.hidden,
-                             (float)m->weights->config->rms_norm_eps, r->y + at,
+                             (float)m->weights->plain.config->rms_norm_eps, r->y + at,
                              r->mixer_rinv + (size_t)p * (size_t)s.hidden, r->y16 ? r->y16 + at : NULL);
     }
     return TRM_OK;
@@ -136,8 +136,8 @@ static trm_status attention_forward(struct net_machine *m, const struct model_la
     if (status == TRM_OK)
         status = op_matmul_run(m->products->o, r->attended, w->o, m->work.residual, err);
     if (status == TRM_OK)
-        m->kernels->rms_rows(r->x, m->work.residual, s.rows, s.hidden, (float)m->weights->config->rms_norm_eps, r->y,
-                             r->mixer_rinv, r->y16);
+        m->kernels->rms_rows(r->x, m->work.residual, s.rows, s.hidden, (float)m->weights->plain.config->rms_norm_eps,
+                             r->y, r->mixer_rinv, r->y16);
     return status;
 }
 
@@ -165,7 +165,7 @@ static trm_status attention_backward(struct net_machine *m, const struct model_l
 /* ---- the stack ---- */
 
 trm_status net_forward(struct net_machine *m, int net, struct net_record *record, trm_error *err) {
-    const int layers = m->weights->layout->layers[net];
+    const int layers = m->weights->plain.layout->layers[net];
     trm_status status = TRM_OK;
     for (int i = 0; i < layers && status == TRM_OK; i++) {
         const struct model_layer_weights *w = &m->weights->layers[net][i];
@@ -180,11 +180,11 @@ trm_status net_forward(struct net_machine *m, int net, struct net_record *record
 
 trm_status net_backward(struct net_machine *m, int net, const struct net_record *record, float *dx, float *grads,
                         trm_error *err) {
-    const int layers = m->weights->layout->layers[net];
+    const int layers = m->weights->plain.layout->layers[net];
     trm_status status = TRM_OK;
     for (int i = layers - 1; i >= 0 && status == TRM_OK; i--) {
         const struct model_layer_weights *w = &m->weights->layers[net][i];
-        const struct model_layer_tensors *t = &m->weights->layout->layer[net][i];
+        const struct model_layer_tensors *t = &m->weights->plain.layout->layer[net][i];
         const struct net_layer_record *r = &record->layers[i];
         status = mlp_backward(m, w, t, r, i == layers - 1 ? record->out : r[1].x, dx, grads, err);
         if (status == TRM_OK)

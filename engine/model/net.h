@@ -3,8 +3,8 @@
  * Block (golden README section 3): y = rms(x + mixer(x)); x' = rms(y + mlp(y)), where the mixer is
  * attention, or a gated MLP along the tokens whose norm also runs along the tokens.
  *
- * A record keeps what the backward pass needs. Inference uses one record whose layers share their
- * buffers. Everything here belongs to one thread, the runner's. */
+ * A record keeps what the backward pass needs. This is training's form of the network; infer.h has the
+ * one that keeps nothing. Everything here belongs to one thread, the runner's. */
 #ifndef TRM_ENGINE_MODEL_NET_H
 #define TRM_ENGINE_MODEL_NET_H
 
@@ -34,9 +34,9 @@ struct net_record {
 struct net_work {
     float *residual; /* [R, hidden] what a block adds to its input */
     void *act;       /* operand [R, inter] or [chunk, inter_t, hidden] */
-    float *dact;     /* as act, f32; also [R, width]; training */
-    void *dwide;     /* operand [R, 2 inter], [chunk, 2 inter_t, hidden] or [R, 3 width]; training */
-    op_bf16 *ds16;   /* [R, hidden]; training with bf16 */
+    float *dact;     /* as act, f32; also [R, width] */
+    void *dwide;     /* operand [R, 2 inter], [chunk, 2 inter_t, hidden] or [R, 3 width] */
+    op_bf16 *ds16;   /* [R, hidden]; bf16 only */
 };
 
 /* A thread's means to run networks. */

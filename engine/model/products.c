@@ -11,19 +11,18 @@ struct linear {
 };
 
 static trm_status plan_three(op_context *context, const struct linear *linear, const struct op_matmul_shape *forward,
-                             const struct op_matmul_shape *dx, const struct op_matmul_shape *dw, bool training,
-                             trm_error *err) {
+                             const struct op_matmul_shape *dx, const struct op_matmul_shape *dw, trm_error *err) {
     trm_status status = op_matmul_create(context, forward, linear->forward, err);
-    if (status == TRM_OK && training)
+    if (status == TRM_OK)
         status = op_matmul_create(context, dx, linear->dx, err);
-    if (status == TRM_OK && training)
+    if (status == TRM_OK)
         status = op_matmul_create(context, dw, linear->dw, err);
     return status;
 }
 
 /* y = x W^T, dx = dy W, dW += dy^T x, for all rows of the chunk at once. */
 static trm_status plan_linear(op_context *context, const struct linear *linear, int rows, enum op_dtype dtype,
-                              bool training, trm_error *err) {
+                              trm_error *err) {
     const struct op_matmul_shape forward = {
         .m = rows, .k = linear->in, .n = linear->out, .b_transposed = true, .b_packed = true, .dtype = dtype};
     const struct op_matmul_shape dx = {.m = rows,
@@ -34,12 +33,12 @@ static trm_status plan_linear(op_context *context, const struct linear *linear, 
                                        .dtype = dtype};
     const struct op_matmul_shape dw = {
         .m = linear->out, .k = rows, .n = linear->in, .a_transposed = true, .accumulate = true, .dtype = dtype};
-    return plan_three(context, linear, &forward, &dx, &dw, training, err);
+    return plan_three(context, linear, &forward, &dx, &dw, err);
 }
 
 /* y = W x, dx = W^T dy for every puzzle's x [in, hidden]; dW += dy x^T for one. */
 static trm_status plan_mixing(op_context *context, const struct linear *linear, int chunk, int hidden,
-                              enum op_dtype dtype, bool training, trm_error *err) {
+                              enum op_dtype dtype, trm_error *err) {
     const struct op_matmul_shape forward = {
         .batch = chunk, .m = linear->out, .k = linear->in, .n = hidden, .a_shared = true, .dtype = dtype};
     const struct op_matmul_shape dx = {.batch = chunk,
@@ -52,36 +51,36 @@ static trm_status plan_mixing(op_context *context, const struct linear *linear, 
                                        .dtype = dtype};
     const struct op_matmul_shape dw = {
         .m = linear->out, .k = hidden, .n = linear->in, .b_transposed = true, .accumulate = true, .dtype = dtype};
-    return plan_three(context, linear, &forward, &dx, &dw, training, err);
+    return plan_three(context, linear, &forward, &dx, &dw, err);
 }
 
 trm_status model_products_create(op_context *context, const struct model_config *config, int chunk, enum op_dtype dtype,
-                                 bool training, struct model_products *p, trm_error *err) {
+                                 struct model_products *p, trm_error *err) {
     const int hidden = config->hidden_size, width = config->num_heads * config->head_dim, rows = chunk * config->tokens;
     const struct linear gate_up = {&p->gate_up, &p->gate_up_dx, &p->gate_up_dw, hidden, 2 * config->inter, true};
     const struct linear down = {&p->down, &p->down_dx, &p->down_dw, config->inter, hidden, false};
     const struct linear lm_head = {&p->lm_head, &p->lm_head_dx, &p->lm_head_dw, hidden, config->vocab_size, true};
     *p = (struct model_products){0};
-    trm_status status = plan_linear(context, &gate_up, rows, dtype, training, err);
+    trm_status status = plan_linear(context, &gate_up, rows, dtype, err);
     if (status == TRM_OK)
-        status = plan_linear(context, &down, rows, dtype, training, err);
+        status = plan_linear(context, &down, rows, dtype, err);
     if (status == TRM_OK)
-        status = plan_linear(context, &lm_head, rows, dtype, training, err);
+        status = plan_linear(context, &lm_head, rows, dtype, err);
 
     if (status == TRM_OK && config->mlp_t) {
         const struct linear mix_gate_up = {&p->mix_gate_up, &p->mix_gate_up_dx,  &p->mix_gate_up_dw,
                                            config->tokens,  2 * config->inter_t, true};
         const struct linear mix_down = {&p->mix_down,    &p->mix_down_dx, &p->mix_down_dw,
                                         config->inter_t, config->tokens,  false};
-        status = plan_mixing(context, &mix_gate_up, chunk, hidden, dtype, training, err);
+        status = plan_mixing(context, &mix_gate_up, chunk, hidden, dtype, err);
         if (status == TRM_OK)
-            status = plan_mixing(context, &mix_down, chunk, hidden, dtype, training, err);
+            status = plan_mixing(context, &mix_down, chunk, hidden, dtype, err);
     } else if (status == TRM_OK) {
         const struct linear qkv = {&p->qkv, &p->qkv_dx, &p->qkv_dw, hidden, 3 * width, true};
         const struct linear o = {&p->o, &p->o_dx, &p->o_dw, width, hidden, false};
-        status = plan_linear(context, &qkv, rows, dtype, training, err);
+        status = plan_linear(context, &qkv, rows, dtype, err);
         if (status == TRM_OK)
-            status = plan_linear(context, &o, rows, dtype, training, err);
+            status = plan_linear(context, &o, rows, dtype, err);
     }
     if (status != TRM_OK)
         model_products_destroy(p);

@@ -1,4 +1,4 @@
-/* products.h - every matrix product of a model, planned for one chunk of puzzles.
+/* products.h - every matrix product of training, planned for one chunk of puzzles.
  *
  * A chunk is the number of puzzles that go through the network together; all plans have fixed
  * shapes, so that an answer does not depend on who shares the chunk. Owned by one thread. */
@@ -26,7 +26,7 @@ struct model_products {
 };
 
 trm_status model_products_create(op_context *context, const struct model_config *config, int chunk, enum op_dtype dtype,
-                                 bool training, struct model_products *products, trm_error *err);
+                                 struct model_products *products, trm_error *err);
 void model_products_destroy(struct model_products *products);
 
 #endif

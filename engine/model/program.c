@@ -70,3 +70,34 @@ void model_program_destroy(struct model_program *program) {
     program->ops = NULL;
     program->count = 0;
 }
+
+int model_program_addends(const struct recursion_op *op, const float *e, float *const latents[MODEL_MAX_LATENTS],
+                          const float **addends) {
+    int count = 0;
+    if (op->addends & (1u << MODEL_ADDEND_INPUT))
+        addends[count++] = e;
+    for (int i = MODEL_MAX_LATENTS - 1; i >= 0; i--)
+        if (op->addends & (1u << i))
+            addends[count++] = latents[i];
+    return count;
+}
+
+double model_flops_per_step(const struct model_config *c) {
+    const double tokens = c->tokens, hidden = c->hidden_size, width = (double)c->num_heads * c->head_dim;
+    const double mlp = 2.0 * tokens * 3.0 * c->inter * hidden;
+    const double mixer = c->mlp_t ? 2.0 * hidden * 3.0 * c->inter_t * tokens
+                                  : 2.0 * tokens * 4.0 * width * hidden + 4.0 * tokens * tokens * width;
+    const double heads = 2.0 * tokens * hidden * c->vocab_size;
+    double layers;
+    switch (c->arch) {
+    case MODEL_TRANSFORMER:
+        layers = c->H_layers;
+        break;
+    case MODEL_HRM:
+        layers = (double)c->H_cycles * ((double)c->L_cycles * c->L_layers + c->H_layers);
+        break;
+    default:
+        layers = (double)c->H_cycles * (c->L_cycles + 1.0) * c->L_layers;
+    }
+    return layers * (mlp + mixer) + heads;
+}

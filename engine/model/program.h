@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine/model/config.h"
+#include "engine/model/layout.h"
 
 enum { MODEL_ADDEND_INPUT = 15 }; /* bit of `addends` that stands for the input embedding */
 
@@ -26,5 +27,14 @@ struct model_program {
 
 trm_status model_program_create(const struct model_config *config, struct model_program *program, trm_error *err);
 void model_program_destroy(struct model_program *program);
+
+/* The arrays whose sum is op's input, in the order in which the original adds them: the input embedding `e`
+ * joins before the latents other than the destination, as in z_L + (z_H + e). addends has room for
+ * MODEL_MAX_LATENTS + 1; returns how many there are. */
+int model_program_addends(const struct recursion_op *op, const float *e, float *const latents[MODEL_MAX_LATENTS],
+                          const float **addends);
+
+/* Multiplications and additions of the matrix products of one supervision step of one puzzle. */
+double model_flops_per_step(const struct model_config *config);
 
 #endif

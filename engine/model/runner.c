@@ -29,13 +29,13 @@ struct model_runner {
     op_bf16 *out16;                    /* [R, hidden] operand of the heads, bf16 only */
     struct net_record shared;          /* for operations without gradient; its out is set to their dst */
     struct net_layer_record *layers;   /* of all records */
-    struct net_record *records;        /* [program.count - program.grad_from], training */
-    float *dz[MODEL_MAX_LATENTS];      /* [R, hidden] each, training */
-    float *de;                         /* [R, hidden], training */
-    float *dx;                         /* [R, hidden], training */
-    float *dlogits;                    /* [R, vocab], rows of puzzle tokens stay zero; training */
-    op_bf16 *dlogits16;                /* [R, vocab], training with bf16 */
-    float *dq;                         /* [chunk, 2], training */
+    struct net_record *records;        /* [program.count - program.grad_from] */
+    float *dz[MODEL_MAX_LATENTS];      /* [R, hidden] each */
+    float *de;                         /* [R, hidden] */
+    float *dx;                         /* [R, hidden] */
+    float *dlogits;                    /* [R, vocab], rows of puzzle tokens stay zero */
+    op_bf16 *dlogits16;                /* [R, vocab], bf16 only */
+    float *dq;                         /* [chunk, 2] */
     void *block;
 };
 
@@ -62,7 +62,7 @@ struct dims {
 };
 
 static struct dims dims_of(const struct model_weights *w) {
-    const struct model_config *c = w->config;
+    const struct model_config *c = w->plain.config;
     return (struct dims){.chunk = (size_t)w->chunk,
                          .rows = (size_t)w->chunk * (size_t)c->tokens,
                          .hidden = (size_t)c->hidden_size,
@@ -88,15 +88,15 @@ static void lay_out_layer(struct arena *arena, const struct dims *d, struct net_
     layer->rinv = take(arena, d->rows, sizeof(float));
 }
 
-static void lay_out_work(struct arena *arena, const struct dims *d, bool training, struct net_work *work) {
+static void lay_out_work(struct arena *arena, const struct dims *d, struct net_work *work) {
     const size_t plane = d->rows * d->hidden;
     const size_t act = max_size(max_size(d->rows * d->inter, d->chunk * d->mix), d->rows * d->width);
     const size_t wide = max_size(max_size(d->rows * 2 * d->inter, d->chunk * 2 * d->mix), d->rows * 3 * d->width);
     work->residual = take(arena, plane, sizeof(float));
     work->act = take(arena, act, d->operand);
-    work->dact = training ? take(arena, act, sizeof(float)) : NULL;
-    work->dwide = training ? take(arena, wide, d->operand) : NULL;
-    work->ds16 = training && d->bf16 ? take(arena, plane, sizeof(op_bf16)) : NULL;
+    work->dact = take(arena, act, sizeof(float));
+    work->dwide = take(arena, wide, d->operand);
+    work->ds16 = d->bf16 ? take(arena, plane, sizeof(op_bf16)) : NULL;
 }
 
 static int max_layers(const struct model_layout *layout) {
@@ -104,12 +104,12 @@ static int max_layers(const struct model_layout *layout) {
 }
 
 static int record_count(const model_runner *r) {
-    return r->weights->training ? r->program.count - r->program.grad_from : 0;
+    return r->program.count - r->program.grad_from;
 }
 
-static void lay_out_training(model_runner *r, struct arena *arena, const struct dims *d) {
-    const struct model_layout *layout = r->weights->layout;
-    const size_t vocab = (size_t)r->weights->config->vocab_size;
+static void lay_out_gradients(model_runner *r, struct arena *arena, const struct dims *d) {
+    const struct model_layout *layout = r->weights->plain.layout;
+    const size_t vocab = (size_t)r->weights->plain.config->vocab_size;
     const int depth = max_layers(layout);
     r->records = take(arena, (size_t)record_count(r), sizeof *r->records);
     for (int i = 0; i < record_count(r); i++) {
@@ -136,26 +136,25 @@ static void lay_out_training(model_runner *r, struct arena *arena, const struct 
 static void lay_out(model_runner *r, struct arena *arena) {
     const struct model_weights *w = r->weights;
     const struct dims d = dims_of(w);
-    const int depth = max_layers(w->layout);
+    const int depth = max_layers(w->plain.layout);
     r->layers = take(arena, (size_t)(record_count(r) + 1) * (size_t)depth, sizeof *r->layers);
-    r->input = take(arena, d.chunk * (size_t)w->config->seq_len, sizeof(int32_t));
+    r->input = take(arena, d.chunk * (size_t)w->plain.config->seq_len, sizeof(int32_t));
     r->e = take(arena, r->plane, sizeof(float));
-    for (int i = 0; i < w->layout->latents; i++) {
+    for (int i = 0; i < w->plain.layout->latents; i++) {
         r->z[i] = take(arena, r->plane, sizeof(float));
         r->current[i] = r->z[i];
     }
-    r->logits = take(arena, d.rows * (size_t)w->config->vocab_size, sizeof(float));
+    r->logits = take(arena, d.rows * (size_t)w->plain.config->vocab_size, sizeof(float));
     r->q = take(arena, d.chunk * 2, sizeof(float));
     r->out16 = d.bf16 ? take(arena, r->plane, sizeof(op_bf16)) : NULL;
-    lay_out_work(arena, &d, w->training, &r->machine.work);
+    lay_out_work(arena, &d, &r->machine.work);
 
     struct net_layer_record layer; /* shared by all layers: each consumes its input before the next is written */
     lay_out_layer(arena, &d, &layer);
     r->shared.layers = r->layers;
     for (int k = 0; r->layers && k < depth; k++)
         r->layers[k] = layer;
-    if (w->training)
-        lay_out_training(r, arena, &d);
+    lay_out_gradients(r, arena, &d);
 }
 
 static trm_status allocate(model_runner *r, trm_error *err) {
@@ -172,13 +171,12 @@ static trm_status allocate(model_runner *r, trm_error *err) {
 /* ---- life ---- */
 
 static trm_status create_attention(model_runner *r, trm_error *err) {
-    const struct model_config *c = r->weights->config;
+    const struct model_config *c = r->weights->plain.config;
     const struct op_attention_shape shape = {.tokens = c->tokens,
                                              .heads = c->num_heads,
                                              .dim = c->head_dim,
                                              .rope_theta = c->pos_encodings == MODEL_POS_ROPE ? c->rope_theta : 0.0,
-                                             .dtype = r->weights->dtype,
-                                             .training = r->weights->training};
+                                             .dtype = r->weights->dtype};
     return op_attention_create(r->context, &shape, &r->machine.attention, err);
 }
 
@@ -187,16 +185,16 @@ trm_status model_runner_create(const struct model_weights *weights, model_runner
     if (!r)
         return trm_fail_memory(err, sizeof *r);
     r->weights = weights;
-    r->puzzle = (size_t)weights->config->tokens * (size_t)weights->config->hidden_size;
+    r->puzzle = (size_t)weights->plain.config->tokens * (size_t)weights->plain.config->hidden_size;
     r->plane = r->puzzle * (size_t)weights->chunk;
     trm_status status = op_context_create(weights->backend, &r->context, err);
     if (status == TRM_OK)
-        status = model_products_create(r->context, weights->config, weights->chunk, weights->dtype, weights->training,
-                                       &r->products, err);
-    if (status == TRM_OK && !weights->config->mlp_t)
+        status =
+            model_products_create(r->context, weights->plain.config, weights->chunk, weights->dtype, &r->products, err);
+    if (status == TRM_OK && !weights->plain.config->mlp_t)
         status = create_attention(r, err);
     if (status == TRM_OK)
-        status = model_program_create(weights->config, &r->program, err);
+        status = model_program_create(weights->plain.config, &r->program, err);
     if (status == TRM_OK)
         status = allocate(r, err);
     if (status != TRM_OK) {
@@ -223,56 +221,37 @@ void model_runner_destroy(model_runner *r) {
 
 /* ---- state and input ---- */
 
-size_t model_state_size(const struct model_config *config, const struct model_layout *layout) {
-    return (size_t)layout->latents * (size_t)config->tokens * (size_t)config->hidden_size;
-}
-
-void model_state_reset(const struct model_weights *w, float *state) {
-    const size_t hidden = (size_t)w->config->hidden_size;
-    for (int i = 0; i < w->layout->latents; i++) {
-        const float *init = w->buffers + w->layout->tensors[w->layout->init[i]].offset;
-        for (int t = 0; t < w->config->tokens; t++, state += hidden)
-            memcpy(state, init, hidden * sizeof(float));
-    }
-}
-
 void model_runner_set_input(model_runner *r, const int32_t *tokens, const int32_t *ids) {
-    const size_t seq_len = (size_t)r->weights->config->seq_len;
+    const size_t seq_len = (size_t)r->weights->plain.config->seq_len;
     memcpy(r->input, tokens, (size_t)r->weights->chunk * seq_len * sizeof *tokens);
     for (int p = 0; p < r->weights->chunk; p++)
-        embed_forward(r->weights, tokens + (size_t)p * seq_len, ids[p], r->e + (size_t)p * r->puzzle);
+        embed_forward(&r->weights->plain, tokens + (size_t)p * seq_len, ids[p], r->e + (size_t)p * r->puzzle);
 }
 
 void model_runner_load(model_runner *r, int index, const float *state) {
-    for (int i = 0; i < r->weights->layout->latents; i++) {
+    for (int i = 0; i < r->weights->plain.layout->latents; i++) {
         r->current[i] = r->z[i];
         memcpy(r->z[i] + (size_t)index * r->puzzle, state + (size_t)i * r->puzzle, r->puzzle * sizeof(float));
     }
 }
 
 void model_runner_store(const model_runner *r, int index, float *state) {
-    for (int i = 0; i < r->weights->layout->latents; i++)
+    for (int i = 0; i < r->weights->plain.layout->latents; i++)
         memcpy(state + (size_t)i * r->puzzle, r->current[i] + (size_t)index * r->puzzle, r->puzzle * sizeof(float));
 }
 
 /* ---- forward ---- */
 
-/* x = sum of the operation's addends; the input embedding joins before the latents other than its
- * destination, as the original adds z_L + (z_H + e). */
+/* x = sum of the operation's addends. */
 static void sum_addends(model_runner *r, const struct recursion_op *op, const struct net_layer_record *first) {
     const float *addends[OP_MAX_ADDENDS];
-    int count = 0;
-    if (op->addends & (1u << MODEL_ADDEND_INPUT))
-        addends[count++] = r->e;
-    for (int i = MODEL_MAX_LATENTS - 1; i >= 0; i--)
-        if (op->addends & (1u << i))
-            addends[count++] = r->current[i];
+    const int count = model_program_addends(op, r->e, r->current, addends);
     r->machine.kernels->sum(addends, count, r->plane, first->x, first->x16);
 }
 
 /* Latents left in a record by the previous step return to their own places. */
 static void settle_latents(model_runner *r) {
-    for (int i = 0; i < r->weights->layout->latents; i++)
+    for (int i = 0; i < r->weights->plain.layout->latents; i++)
         if (r->current[i] != r->z[i]) {
             memcpy(r->z[i], r->current[i], r->plane * sizeof(float));
             r->current[i] = r->z[i];
@@ -283,7 +262,7 @@ static trm_status run_heads(model_runner *r, trm_error *err) {
     const float *out = r->current[r->program.output];
     const void *operand = out;
     for (int p = 0; p < r->weights->chunk; p++)
-        embed_q_forward(r->weights, out + (size_t)p * r->puzzle, r->q + 2 * p);
+        embed_q_forward(&r->weights->plain, out + (size_t)p * r->puzzle, r->q + 2 * p);
     if (r->weights->dtype == OP_BF16) {
         r->machine.kernels->to_bf16(out, r->plane, r->out16);
         operand = r->out16;
@@ -309,7 +288,7 @@ trm_status model_runner_step(model_runner *r, bool record, trm_error *err) {
 }
 
 const float *model_runner_logits(const model_runner *r, int index) {
-    const struct model_config *c = r->weights->config;
+    const struct model_config *c = r->weights->plain.config;
     return r->logits + ((size_t)index * (size_t)c->tokens + (size_t)c->puzzle_emb_len) * (size_t)c->vocab_size;
 }
 
@@ -320,7 +299,7 @@ const float *model_runner_q(const model_runner *r, int index) {
 /* ---- backward ---- */
 
 float *model_runner_dlogits(model_runner *r, int index) {
-    const struct model_config *c = r->weights->config;
+    const struct model_config *c = r->weights->plain.config;
     return r->dlogits + ((size_t)index * (size_t)c->tokens + (size_t)c->puzzle_emb_len) * (size_t)c->vocab_size;
 }
 
@@ -337,23 +316,24 @@ static trm_status heads_backward(model_runner *r, float *grads, trm_error *err) 
     if (w->dtype == OP_BF16) {
         r->machine.kernels->to_bf16(out, r->plane, r->out16);
         r->machine.kernels->to_bf16(
-            r->dlogits, (size_t)w->chunk * (size_t)w->config->tokens * (size_t)w->config->vocab_size, r->dlogits16);
+            r->dlogits, (size_t)w->chunk * (size_t)w->plain.config->tokens * (size_t)w->plain.config->vocab_size,
+            r->dlogits16);
         operand = r->out16;
         dlogits = r->dlogits16;
     }
     for (int p = 0; p < w->chunk; p++)
-        embed_q_backward(w, out + (size_t)p * r->puzzle, r->dq + 2 * p, dz + (size_t)p * r->puzzle, grads);
+        embed_q_backward(&w->plain, out + (size_t)p * r->puzzle, r->dq + 2 * p, dz + (size_t)p * r->puzzle, grads);
     trm_status status = op_matmul_run(r->products.lm_head_dw, dlogits, operand,
-                                      grads + w->layout->tensors[w->layout->lm_head].offset, err);
+                                      grads + w->plain.layout->tensors[w->plain.layout->lm_head].offset, err);
     if (status == TRM_OK)
         status = op_matmul_run(r->products.lm_head_dx, dlogits, w->lm_head_dx, dz, err);
     return status;
 }
 
 trm_status model_runner_backward(model_runner *r, float *grads, float *dpuzzle, trm_error *err) {
-    const struct model_config *c = r->weights->config;
+    const struct model_config *c = r->weights->plain.config;
     const size_t bytes = r->plane * sizeof(float);
-    for (int i = 0; i < r->weights->layout->latents; i++)
+    for (int i = 0; i < r->weights->plain.layout->latents; i++)
         memset(r->dz[i], 0, bytes);
     memset(r->de, 0, bytes);
 
@@ -370,29 +350,7 @@ trm_status model_runner_backward(model_runner *r, float *grads, float *dpuzzle, 
             r->machine.kernels->accumulate(r->dx, r->plane, r->de);
     }
     for (int p = 0; p < r->weights->chunk && status == TRM_OK; p++)
-        embed_backward(r->weights, r->input + (size_t)p * (size_t)c->seq_len, r->de + (size_t)p * r->puzzle, grads,
-                       dpuzzle ? dpuzzle + (size_t)p * (size_t)c->puzzle_emb_ndim : NULL);
+        embed_backward(&r->weights->plain, r->input + (size_t)p * (size_t)c->seq_len, r->de + (size_t)p * r->puzzle,
+                       grads, dpuzzle ? dpuzzle + (size_t)p * (size_t)c->puzzle_emb_ndim : NULL);
     return status;
-}
-
-/* ---- cost ---- */
-
-double model_flops_per_step(const struct model_config *c) {
-    const double tokens = c->tokens, hidden = c->hidden_size, width = (double)c->num_heads * c->head_dim;
-    const double mlp = 2.0 * tokens * 3.0 * c->inter * hidden;
-    const double mixer = c->mlp_t ? 2.0 * hidden * 3.0 * c->inter_t * tokens
-                                  : 2.0 * tokens * 4.0 * width * hidden + 4.0 * tokens * tokens * width;
-    const double heads = 2.0 * tokens * hidden * c->vocab_size;
-    double layers;
-    switch (c->arch) {
-    case MODEL_TRANSFORMER:
-        layers = c->H_layers;
-        break;
-    case MODEL_HRM:
-        layers = (double)c->H_cycles * ((double)c->L_cycles * c->L_layers + c->H_layers);
-        break;
-    default:
-        layers = (double)c->H_cycles * (c->L_cycles + 1.0) * c->L_layers;
-    }
-    return layers * (mlp + mixer) + heads;
 }

@@ -1,9 +1,9 @@
-/* runner.h - a thread's machine for running the recursion on chunks of puzzles.
+/* runner.h - a thread's machine for training the recursion on chunks of puzzles (infer.h: for solving).
  *
  * A runner owns latents, records and scratch memory for one chunk. One supervision step is:
  *
  *     model_runner_set_input(r, tokens, ids);     the puzzles
- *     model_runner_load(r, i, state) ...          each puzzle's latents (or model_runner_reset)
+ *     model_runner_load(r, i, state) ...          each puzzle's latents
  *     model_runner_step(r, record);               the program, then the heads
  *     model_runner_logits(r), model_runner_q(r);  what came out
  *     model_runner_backward(r, dlogits, dq, ...)  if recorded: gradients of this step
@@ -19,15 +19,9 @@
 
 typedef struct model_runner model_runner;
 
-/* A runner for weights->chunk puzzles, able to record when weights->training. `weights` must outlive it. */
+/* A runner for weights->chunk puzzles. `weights` must outlive it. */
 trm_status model_runner_create(const struct model_weights *weights, model_runner **runner, trm_error *err);
 void model_runner_destroy(model_runner *runner); /* NULL is fine */
-
-/* The latents of one puzzle, in elements: latents * tokens * hidden. */
-size_t model_state_size(const struct model_config *config, const struct model_layout *layout);
-
-/* Fills `state` [latents, tokens, hidden] with the initial vectors. */
-void model_state_reset(const struct model_weights *weights, float *state);
 
 /* Computes the input embeddings. tokens: [chunk, seq_len] inside the vocabulary; ids: [chunk] rows
  * of the puzzle embedding. Neither is checked here. */
@@ -51,8 +45,5 @@ const float *model_runner_q(const model_runner *runner, int index);      /* halt
 float *model_runner_dlogits(model_runner *runner, int index); /* [seq_len, vocab_size] */
 float *model_runner_dq(model_runner *runner, int index);      /* halt, continue */
 trm_status model_runner_backward(model_runner *runner, float *grads, float *dpuzzle, trm_error *err);
-
-/* Multiplications and additions of the matrix products of one supervision step of one puzzle. */
-double model_flops_per_step(const struct model_config *config);
 
 #endif

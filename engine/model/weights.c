@@ -22,9 +22,9 @@ static trm_status for_each_packing(struct model_weights *w, visit_packing visit,
     const struct model_products *p = &w->products;
     trm_status status = TRM_OK;
     for (int net = 0; net < MODEL_NETS; net++)
-        for (int i = 0; i < w->layout->layers[net]; i++) {
+        for (int i = 0; i < w->plain.layout->layers[net]; i++) {
             struct model_layer_weights *layer = &w->layers[net][i];
-            const struct model_layer_tensors *t = &w->layout->layer[net][i];
+            const struct model_layer_tensors *t = &w->plain.layout->layer[net][i];
             const struct packing packings[] = {
                 {&layer->qkv, p->qkv, t->qkv},
                 {&layer->o, p->o, t->o},
@@ -39,8 +39,8 @@ static trm_status for_each_packing(struct model_weights *w, visit_packing visit,
                 if (packings[k].plan && packings[k].tensor >= 0)
                     status = visit(w, &packings[k], state, err);
         }
-    const struct packing heads[] = {{&w->lm_head, p->lm_head, w->layout->lm_head},
-                                    {&w->lm_head_dx, p->lm_head_dx, w->layout->lm_head}};
+    const struct packing heads[] = {{&w->lm_head, p->lm_head, w->plain.layout->lm_head},
+                                    {&w->lm_head_dx, p->lm_head_dx, w->plain.layout->lm_head}};
     for (size_t k = 0; k < sizeof heads / sizeof *heads && status == TRM_OK; k++)
         if (heads[k].plan)
             status = visit(w, &heads[k], state, err);
@@ -52,7 +52,7 @@ static size_t aligned(size_t bytes) {
 }
 
 static const struct model_tensor *tensor_at(const struct model_weights *w, int index) {
-    return &w->layout->tensors[index];
+    return &w->plain.layout->tensors[index];
 }
 
 static size_t tensor_size(const struct model_weights *w, int index) {
@@ -77,17 +77,17 @@ static trm_status place(struct model_weights *w, const struct packing *packing, 
 
 static trm_status pack(struct model_weights *w, const struct packing *packing, void *state, trm_error *err) {
     (void)state;
-    return op_matmul_pack(packing->plan, w->params + tensor_at(w, packing->tensor)->offset, *packing->where, err);
+    return op_matmul_pack(packing->plan, w->plain.params + tensor_at(w, packing->tensor)->offset, *packing->where, err);
 }
 
 /* Token-mixing weights in f32 are used where they are; in bf16 each gets a place in the block. */
 static size_t mixing_bytes(const struct model_weights *w) {
     size_t bytes = 0;
-    if (w->dtype != OP_BF16 || !w->config->mlp_t)
+    if (w->dtype != OP_BF16 || !w->plain.config->mlp_t)
         return 0;
     for (int net = 0; net < MODEL_NETS; net++)
-        for (int i = 0; i < w->layout->layers[net]; i++) {
-            const struct model_layer_tensors *t = &w->layout->layer[net][i];
+        for (int i = 0; i < w->plain.layout->layers[net]; i++) {
+            const struct model_layer_tensors *t = &w->plain.layout->layer[net][i];
             bytes += aligned(tensor_size(w, t->mix_gate_up) * sizeof(op_bf16));
             bytes += aligned(tensor_size(w, t->mix_down) * sizeof(op_bf16));
         }
@@ -96,20 +96,20 @@ static size_t mixing_bytes(const struct model_weights *w) {
 
 static const void *place_mixing(struct model_weights *w, int index, char **next) {
     if (w->dtype == OP_F32)
-        return w->params + tensor_at(w, index)->offset;
+        return w->plain.params + tensor_at(w, index)->offset;
     void *here = *next;
     *next += aligned(tensor_size(w, index) * sizeof(op_bf16));
-    op_bf16_from_f32(w->params + tensor_at(w, index)->offset, here, tensor_size(w, index));
+    op_bf16_from_f32(w->plain.params + tensor_at(w, index)->offset, here, tensor_size(w, index));
     return here;
 }
 
 /* `next`: the first free byte of the block behind the packed matrices. */
 static void refresh_mixing(struct model_weights *w, char *next) {
-    if (!w->config->mlp_t)
+    if (!w->plain.config->mlp_t)
         return;
     for (int net = 0; net < MODEL_NETS; net++)
-        for (int i = 0; i < w->layout->layers[net]; i++) {
-            const struct model_layer_tensors *t = &w->layout->layer[net][i];
+        for (int i = 0; i < w->plain.layout->layers[net]; i++) {
+            const struct model_layer_tensors *t = &w->plain.layout->layer[net][i];
             w->layers[net][i].mix_gate_up = place_mixing(w, t->mix_gate_up, &next);
             w->layers[net][i].mix_down = place_mixing(w, t->mix_down, &next);
         }
@@ -117,7 +117,7 @@ static void refresh_mixing(struct model_weights *w, char *next) {
 
 static trm_status allocate(struct model_weights *w, trm_error *err) {
     for (int net = 0; net < MODEL_NETS; net++) {
-        size_t layers = (size_t)w->layout->layers[net];
+        size_t layers = (size_t)w->plain.layout->layers[net];
         if (layers == 0)
             continue;
         w->layers[net] = calloc(layers, sizeof **w->layers);
@@ -140,25 +140,18 @@ trm_status model_weights_update(struct model_weights *w, trm_error *err) {
     return for_each_packing(w, pack, NULL, err);
 }
 
-trm_status model_weights_create(const struct model_config *config, const struct model_layout *layout,
-                                const float *params, const float *buffers, const float *puzzle_emb,
-                                const struct model_weights_options *options, struct model_weights **out,
-                                trm_error *err) {
+trm_status model_weights_create(const struct model_tensors *plain, const struct model_weights_options *options,
+                                struct model_weights **out, trm_error *err) {
     struct model_weights *w = calloc(1, sizeof *w);
     if (!w)
         return trm_fail_memory(err, sizeof *w);
-    w->config = config;
-    w->layout = layout;
-    w->params = params;
-    w->buffers = buffers;
-    w->puzzle_emb = puzzle_emb;
+    w->plain = *plain;
     w->backend = options->backend;
     w->dtype = options->dtype;
     w->chunk = options->chunk;
-    w->training = options->training;
     trm_status status = op_context_create(w->backend, &w->context, err);
     if (status == TRM_OK)
-        status = model_products_create(w->context, config, w->chunk, w->dtype, w->training, &w->products, err);
+        status = model_products_create(w->context, plain->config, w->chunk, w->dtype, &w->products, err);
     if (status == TRM_OK)
         status = allocate(w, err);
     if (status == TRM_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/ops/kernels.h"
+#include "engine/ops/rope.h"
 
 struct op_attention {
     struct op_attention_shape shape;
@@ -27,40 +28,22 @@ struct op_attention {
     op_bf16 *dout16;   /* [tokens, width] operand copy, bf16 only */
 };
 
-static void fill_rope(op_attention *at) {
-    int half = at->shape.dim / 2;
-    for (int t = 0; t < at->shape.tokens; t++)
-        for (int i = 0; i < half; i++) {
-            /* As the original: the inverse frequency and the angle are rounded to f32. */
-            float frequency = 1.0f / (float)pow(at->shape.rope_theta, 2.0 * i / at->shape.dim);
-            float angle = (float)t * frequency;
-            at->cosine[(size_t)t * (size_t)half + (size_t)i] = (float)cos((double)angle);
-            at->sine[(size_t)t * (size_t)half + (size_t)i] = (float)sin((double)angle);
-        }
-}
-
 static trm_status plan(op_attention *at, op_context *context, trm_error *err) {
     const int t = at->shape.tokens, d = at->shape.dim, width = at->shape.heads * d;
     const enum op_dtype type = at->shape.dtype;
     const struct {
         op_matmul **plan;
-        bool training;
         struct op_matmul_shape shape;
     } plans[] = {
         {&at->scores,
-         false,
          {.m = t, .n = t, .k = d, .lda = 3 * width, .ldb = 3 * width, .b_transposed = true, .dtype = type}},
-        {&at->mix, false, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = width, .dtype = type}},
-        {&at->dp, true, {.m = t, .n = t, .k = d, .lda = width, .ldb = 3 * width, .b_transposed = true, .dtype = type}},
-        {&at->dv, true, {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = width, .ldc = 3 * width, .dtype = type}},
-        {&at->dq, true, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = 3 * width, .dtype = type}},
-        {&at->dk,
-         true,
-         {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = 3 * width, .ldc = 3 * width, .dtype = type}},
+        {&at->mix, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = width, .dtype = type}},
+        {&at->dp, {.m = t, .n = t, .k = d, .lda = width, .ldb = 3 * width, .b_transposed = true, .dtype = type}},
+        {&at->dv, {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = width, .ldc = 3 * width, .dtype = type}},
+        {&at->dq, {.m = t, .n = d, .k = t, .ldb = 3 * width, .ldc = 3 * width, .dtype = type}},
+        {&at->dk, {.m = t, .n = d, .k = t, .a_transposed = true, .ldb = 3 * width, .ldc = 3 * width, .dtype = type}},
     };
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        if (plans[i].training && !at->shape.training)
-            continue;
         trm_status status = op_matmul_create(context, &plans[i].shape, plans[i].plan, err);
         if (status != TRM_OK)
             return status;
@@ -71,7 +54,7 @@ static trm_status plan(op_attention *at, op_context *context, trm_error *err) {
 static trm_status allocate(op_attention *at, trm_error *err) {
     const size_t t = (size_t)at->shape.tokens, half = (size_t)at->shape.dim / 2;
     const size_t width = (size_t)at->shape.heads * (size_t)at->shape.dim;
-    const bool bf16 = at->shape.dtype == OP_BF16, training = at->shape.training;
+    const bool bf16 = at->shape.dtype == OP_BF16;
     const struct {
         void **buffer;
         size_t bytes;
@@ -80,11 +63,11 @@ static trm_status allocate(op_attention *at, trm_error *err) {
         {(void **)&at->sine, t * half * sizeof(float)},
         {(void **)&at->score, t * t * sizeof(float)},
         {(void **)&at->prob, t * t * sizeof(float)},
-        {(void **)&at->dprob, training ? t * t * sizeof(float) : 0},
+        {(void **)&at->dprob, t * t * sizeof(float)},
         {(void **)&at->out, bf16 ? t * width * sizeof(float) : 0},
-        {(void **)&at->dqkv, training ? 3 * t * width * sizeof(float) : 0},
+        {(void **)&at->dqkv, 3 * t * width * sizeof(float)},
         {(void **)&at->qkv16, bf16 ? 3 * t * width * sizeof(op_bf16) : 0},
-        {(void **)&at->dout16, bf16 && training ? t * width * sizeof(op_bf16) : 0},
+        {(void **)&at->dout16, bf16 ? t * width * sizeof(op_bf16) : 0},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         if (buffers[i].bytes && posix_memalign(buffers[i].buffer, 64, buffers[i].bytes) != 0)
@@ -107,7 +90,7 @@ trm_status op_attention_create(op_context *context, const struct op_attention_sh
         return status;
     }
     if (shape->rope_theta > 0.0)
-        fill_rope(at);
+        op_rope_fill(shape->tokens, shape->dim, shape->rope_theta, at->cosine, at->sine);
     *out = at;
     return TRM_OK;
 }

@@ -13,7 +13,6 @@ struct op_attention_shape {
     int tokens, heads, dim; /* width = heads * dim */
     double rope_theta;      /* 0: no rotary positions */
     enum op_dtype dtype;    /* of the operands of its products */
-    bool training;          /* plan the backward pass too */
 };
 
 typedef struct op_attention op_attention;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/ops/bf16.h"
 
@@ -24,6 +25,7 @@ struct op_context {
     dnnl_stream_t stream;
     void *scratch; /* [scratch_size] bytes, shared by the context's plans */
     size_t scratch_size;
+    struct op_meter meter;
 };
 
 struct op_matmul {
@@ -80,6 +82,10 @@ enum trm_backend op_context_backend(const op_context *context) {
     return context->backend;
 }
 
+struct op_meter *op_context_meter(op_context *context) {
+    return &context->meter;
+}
+
 const char *op_library_version(char *text, size_t size) {
     const dnnl_version_t *version = dnnl_version();
     snprintf(text, size, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
@@ -99,6 +105,10 @@ enum trm_dtype op_settle_dtype(enum trm_backend backend, enum trm_dtype dtype) {
     if (dtype != TRM_DTYPE_AUTO)
         return dtype;
     return backend == TRM_BACKEND_ONEDNN && has_fast_bf16() ? TRM_DTYPE_BF16 : TRM_DTYPE_F32;
+}
+
+size_t op_operand_size(enum op_dtype dtype) {
+    return dtype == OP_F32 ? sizeof(float) : dtype == OP_BF16 ? sizeof(op_bf16) : sizeof(int8_t);
 }
 
 enum op_dtype op_operand_type(enum trm_dtype dtype) {
@@ -496,7 +506,7 @@ void op_matmul_destroy(op_matmul *mm) {
 
 /* ---- running ---- */
 
-trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, void *c, trm_error *err) {
+static trm_status run_product(op_matmul *mm, const void *a, const void *b, void *c, trm_error *err) {
     if (mm->context->backend == TRM_BACKEND_REFERENCE) {
         run_reference(&mm->shape, a, b, c);
         return TRM_OK;
@@ -508,6 +518,23 @@ trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, void *c, t
     dnnl_memory_set_data_handle(mm->c, c);
     const dnnl_status_t status = execute(mm, mm->a, mm->b, mm->c);
     return status == dnnl_success ? TRM_OK : dnnl_fail(err, status, "a matrix product");
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+trm_status op_matmul_run(op_matmul *mm, const void *a, const void *b, void *c, trm_error *err) {
+    struct op_meter *meter = &mm->context->meter;
+    if (!meter->on)
+        return run_product(mm, a, b, c, err);
+    const double start = seconds_now();
+    trm_status status = run_product(mm, a, b, c, err);
+    meter->seconds += seconds_now() - start;
+    meter->flops += 2.0 * mm->shape.batch * mm->shape.m * mm->shape.n * mm->shape.k;
+    return status;
 }
 
 size_t op_matmul_packed_size(const op_matmul *mm) {

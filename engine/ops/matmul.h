@@ -46,6 +46,14 @@ trm_status op_context_create(enum trm_backend backend, op_context **context, trm
 void op_context_destroy(op_context *context); /* after its plans; NULL is fine */
 enum trm_backend op_context_backend(const op_context *context);
 
+/* What the context's products cost, while `on`: for profiles. The owner of the context reads and resets it. */
+struct op_meter {
+    bool on;
+    double seconds; /* of the thread's processor time */
+    double flops;
+};
+struct op_meter *op_context_meter(op_context *context);
+
 /* TRM_UNSUPPORTED when oneDNN has only its slow reference kernel for the shape, or, for OP_INT8, when the CPU
  * lacks VNNI (older instructions saturate sums of two products at 16 bits) or k > OP_INT8_MAX_K. */
 trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **matmul,
@@ -59,6 +67,9 @@ trm_status op_matmul_run(op_matmul *matmul, const void *a, const void *b, void *
  * (stored as b_transposed says). The packed layout of a weight does not depend on m. */
 size_t op_matmul_packed_size(const op_matmul *matmul);
 trm_status op_matmul_pack(op_matmul *matmul, const void *b, void *packed, trm_error *err);
+
+/* Bytes of one operand element. */
+size_t op_operand_size(enum op_dtype dtype);
 
 /* What AUTO comes to on this CPU; any other type is itself. */
 enum trm_dtype op_settle_dtype(enum trm_backend backend, enum trm_dtype dtype);

@@ -143,11 +143,12 @@ trm_status train_core_create(const struct model_config *config, const struct mod
     status = allocate_weights(core, err);
     if (status == TRM_OK)
         status = allocate_rows(core, err);
+    const struct model_tensors plain = {config, layout, core->weights.params, core->weights.buffers,
+                                        core->weights.puzzle_emb};
     const struct model_weights_options packing = {
-        .backend = options->backend, .dtype = options->dtype, .chunk = core->chunk, .training = true};
+        .backend = options->backend, .dtype = options->dtype, .chunk = core->chunk};
     if (status == TRM_OK)
-        status = model_weights_create(config, layout, core->weights.params, core->weights.buffers,
-                                      core->weights.puzzle_emb, &packing, &core->packed, err);
+        status = model_weights_create(&plain, &packing, &core->packed, err);
     if (status == TRM_OK)
         status = create_shards(core, err);
     if (status == TRM_OK)
@@ -225,7 +226,7 @@ void train_core_fill(train_core *core, struct data_rng *rng, train_next next, vo
     for (int i = 0; i < core->options.pool_size; i++) {
         struct train_row *row = &core->rows[i];
         next(next_arg, row);
-        model_state_reset(core->packed, row->state);
+        model_state_reset(&core->packed->plain, row->state);
         row->steps = data_rng_below(rng, core->config->halt_max_steps);
         row->halted = 0;
     }
@@ -237,7 +238,7 @@ static void admit_rows(train_core *core, struct data_rng *rng, train_next next, 
         struct train_row *row = &core->rows[core->first + i];
         if (row->halted) {
             next(next_arg, row);
-            model_state_reset(core->packed, row->state);
+            model_state_reset(&core->packed->plain, row->state);
             row->steps = 0;
             row->halted = 0;
         }

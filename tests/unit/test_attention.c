@@ -133,10 +133,8 @@ static bool run_attention(enum trm_backend backend, const struct op_attention_sh
         results->dqkv = block(n.qkv * sizeof(float));
         assert_int_equal(op_attention_forward(attention, results->kept, out, &err), TRM_OK);
         widen(out, shape->dtype, n.tokens * n.width, results->out);
-        if (shape->training) {
-            assert_int_equal(op_attention_backward(attention, results->kept, gradient, dqkv, &err), TRM_OK);
-            widen(dqkv, shape->dtype, n.qkv, results->dqkv);
-        }
+        assert_int_equal(op_attention_backward(attention, results->kept, gradient, dqkv, &err), TRM_OK);
+        widen(dqkv, shape->dtype, n.qkv, results->dqkv);
         free(gradient);
         free(dqkv);
         free(out);
@@ -174,23 +172,21 @@ static void check_forward(enum trm_backend backend, const struct op_attention_sh
     free(qkv);
 }
 
-static void check_backward(enum trm_backend backend, const struct op_attention_shape *given, double tolerance) {
+static void check_backward(enum trm_backend backend, const struct op_attention_shape *shape, double tolerance) {
     const double h = 1e-5;
-    struct op_attention_shape shape = *given;
-    const struct sizes n = sizes_of(&shape);
+    const struct sizes n = sizes_of(shape);
     double *qkv = normal(n.qkv, 3), *dout = normal(n.tokens * n.width, 4);
     double *scratch = block(n.tokens * n.width * sizeof *scratch), *want = block(n.qkv * sizeof *want);
     struct results got = {0};
-    shape.training = true;
     for (size_t i = 0; i < n.qkv; i++) {
         const double x = qkv[i];
         qkv[i] = x + h;
-        const double above = weighted(&shape, qkv, dout, scratch);
+        const double above = weighted(shape, qkv, dout, scratch);
         qkv[i] = x - h;
-        want[i] = (above - weighted(&shape, qkv, dout, scratch)) / (2.0 * h);
+        want[i] = (above - weighted(shape, qkv, dout, scratch)) / (2.0 * h);
         qkv[i] = x;
     }
-    if (run_attention(backend, &shape, qkv, dout, &got))
+    if (run_attention(backend, shape, qkv, dout, &got))
         assert_near("dqkv", got.dqkv, want, n.qkv, tolerance);
     free_results(&got);
     free(want);
@@ -226,23 +222,6 @@ static void in_bf16_both_agree_within_its_rounding(void **state) {
         }
 }
 
-/* Planning for training changes no answer. */
-static void a_training_plan_gives_the_bits_of_an_inference_plan(void **state) {
-    (void)state;
-    struct op_attention_shape shape = SHAPES[5];
-    const struct sizes n = sizes_of(&shape);
-    double *qkv = normal(n.qkv, 5), *dout = normal(n.tokens * n.width, 6);
-    struct results inference = {0}, training = {0};
-    assert_true(run_attention(TRM_BACKEND_ONEDNN, &shape, qkv, dout, &inference));
-    shape.training = true;
-    assert_true(run_attention(TRM_BACKEND_ONEDNN, &shape, qkv, dout, &training));
-    assert_memory_equal(inference.out, training.out, n.tokens * n.width * sizeof(float));
-    free_results(&training);
-    free_results(&inference);
-    free(dout);
-    free(qkv);
-}
-
 /* The caller keeps q and k as the forward pass rotated them, v as it was. */
 static void queries_and_keys_are_rotated_in_place(void **state) {
     (void)state;
@@ -271,7 +250,6 @@ int main(void) {
         cmocka_unit_test(attention_agrees_with_its_definition),
         cmocka_unit_test(its_gradient_agrees_with_finite_differences),
         cmocka_unit_test(in_bf16_both_agree_within_its_rounding),
-        cmocka_unit_test(a_training_plan_gives_the_bits_of_an_inference_plan),
         cmocka_unit_test(queries_and_keys_are_rotated_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,9 +317,9 @@ static void create_step(struct step *s, const struct variant *v, bool whole, enu
     s->dtable = zeros(s->table_size);
     data_rng_seed(&rng, 3);
     fill_params(s, &rng);
-    const struct model_weights_options options = {.backend = backend, .dtype = dtype, .chunk = CHUNK, .training = true};
-    trm_status status = model_weights_create(&s->config, s->layout, s->params, s->buffers,
-                                             s->table_size ? s->table : NULL, &options, &s->weights, &err);
+    const struct model_weights_options options = {.backend = backend, .dtype = dtype, .chunk = CHUNK};
+    const struct model_tensors plain = {&s->config, s->layout, s->params, s->buffers, s->table_size ? s->table : NULL};
+    trm_status status = model_weights_create(&plain, &options, &s->weights, &err);
     if (status == TRM_OK)
         status = model_runner_create(s->weights, &s->runner, &err);
     if (status == TRM_UNSUPPORTED && dtype == OP_BF16)

@@ -1,0 +1,17 @@
+/* tensors.c - see tensors.h. No state. */
+#include "engine/model/tensors.h"
+
+#include <string.h>
+
+size_t model_state_size(const struct model_config *config, const struct model_layout *layout) {
+    return (size_t)layout->latents * (size_t)config->tokens * (size_t)config->hidden_size;
+}
+
+void model_state_reset(const struct model_tensors *tensors, float *state) {
+    const size_t hidden = (size_t)tensors->config->hidden_size;
+    for (int i = 0; i < tensors->layout->latents; i++) {
+        const float *init = tensors->buffers + tensors->layout->tensors[tensors->layout->init[i]].offset;
+        for (int t = 0; t < tensors->config->tokens; t++, state += hidden)
+            memcpy(state, init, hidden * sizeof(float));
+    }
+}

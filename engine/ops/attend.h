@@ -1,0 +1,33 @@
+/* attend.h - full bidirectional self-attention of one puzzle for inference: projections included.
+ *
+ * One head at a time: its q, k and v are computed for all tokens, k and v are packed, and blocks of
+ * queries run against them, so that no [tokens, tokens] matrix ever exists; the division of softmax
+ * waits until after the product with v. attention.h has the definition, and the form that training
+ * needs. Owned by one thread, as its context is; packed weights are plain bytes. */
+#ifndef TRM_ENGINE_OPS_ATTEND_H
+#define TRM_ENGINE_OPS_ATTEND_H
+
+#include "engine/ops/linear.h"
+
+struct op_attend_shape {
+    struct op_rows rows; /* tokens */
+    int in, heads, dim;  /* width = heads * dim */
+    double rope_theta;   /* 0: no rotary positions */
+    enum op_dtype dtype;
+};
+
+typedef struct op_attend op_attend;
+
+trm_status op_attend_create(op_context *context, const struct op_attend_shape *shape, op_attend **attend,
+                            trm_error *err);
+void op_attend_destroy(op_attend *attend); /* NULL is fine */
+
+size_t op_attend_packed_size(const op_attend *attend);
+
+/* weight: [3 width, in] f32: all q heads, all k heads, all v heads. */
+trm_status op_attend_pack(op_attend *attend, const float *weight, void *packed, trm_error *err);
+
+/* x: operand [tokens, in]; out: operand [tokens, width], heads side by side. */
+trm_status op_attend_run(op_attend *attend, const void *x, const void *packed, void *out, trm_error *err);
+
+#endif
