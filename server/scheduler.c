@@ -34,12 +34,23 @@ struct srv_scheduler {
     struct srv_rate rate;
     uint64_t reduced_rollouts, reduced_steps; /* puzzles, see stats.h */
     struct srv_job *updated_first, *updated_last;
+    bool has_news; /* the loop thread is to be woken */
     bool stop;
 };
 
+/* Who is woken while the lock is held wakes only to wait for it. */
+static void unlock(struct srv_scheduler *s) {
+    bool has_news = s->has_news;
+    s->has_news = false;
+    uv_mutex_unlock(&s->lock);
+    if (has_news) {
+        s->config.notify(s->config.arg);
+    }
+}
+
 /* --- under the lock ------------------------------------------------------------------------------ */
 
-/* Puts a job into the list of updated ones; the first of a list wakes the loop thread. */
+/* Puts a job into the list of updated ones; unlock() wakes the loop thread for the first of a list. */
 static void publish(struct srv_scheduler *s, struct srv_job *job) {
     if (job->updated) {
         return;
@@ -50,7 +61,7 @@ static void publish(struct srv_scheduler *s, struct srv_job *job) {
         s->updated_last->next_updated = job;
     } else {
         s->updated_first = job;
-        s->config.notify(s->config.arg);
+        s->has_news = true;
     }
     s->updated_last = job;
 }
@@ -211,7 +222,7 @@ static void step(struct worker *w, int m, struct srv_bench *bench) {
     srv_rate_add(&s->rate, ended_ns, 0, (double)(ended_ns - began_ns) / 1e9);
     report_step(s, m, bench, status);
     report_refused(s, bench);
-    uv_mutex_unlock(&s->lock);
+    unlock(s);
 }
 
 static trm_status open_benches(struct worker *w) {
@@ -221,6 +232,15 @@ static trm_status open_benches(struct worker *w) {
         status = srv_bench_create(config->models->items[m].engine, config->slots, &w->benches[m], &w->error);
     }
     return status;
+}
+
+static void step_all(struct worker *w) {
+    for (int m = 0; m < w->scheduler->config.models->count; m++) {
+        for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
+            step(w, m, bench);
+        }
+        srv_benches_drop_idle(&w->benches[m]->next);
+    }
 }
 
 static void work(void *arg) {
@@ -234,25 +254,23 @@ static void work(void *arg) {
         drop_needless(w);
         take_fresh(w);
         take_jobs(w);
-        if (!has_work(w)) {
+        bool idle = !has_work(w);
+        if (idle && !s->has_news) {
             s->idle++;
             uv_cond_wait(&s->work, &s->lock);
             s->idle--;
             continue;
         }
-        uv_mutex_unlock(&s->lock);
-        for (int m = 0; m < s->config.models->count; m++) {
-            for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
-                step(w, m, bench);
-            }
-            srv_benches_drop_idle(&w->benches[m]->next);
+        unlock(s);
+        if (!idle) {
+            step_all(w);
         }
         uv_mutex_lock(&s->lock);
     }
     if (good) {
         drop_needless(w);
     }
-    uv_mutex_unlock(&s->lock);
+    unlock(s);
 }
 
 /* --- the loop thread ------------------------------------------------------------------------------ */
@@ -398,14 +416,6 @@ void srv_scheduler_replace(struct srv_scheduler *s, int model, struct srv_bench 
     srv_benches_destroy(unused);
 }
 
-/* Wakes no more workers than there are jobs: on a machine with few cores a worker that wakes for
- * nothing is in the way of the one that computes. */
-static void wake(struct srv_scheduler *s, int jobs) {
-    for (int i = 0; i < jobs && i < s->idle; i++) {
-        uv_cond_signal(&s->work);
-    }
-}
-
 trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group) {
     struct srv_line *line = &s->lines[group->config.model->index];
     uv_mutex_lock(&s->lock);
@@ -417,9 +427,13 @@ trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group
         s->reduced_rollouts += config->rollouts < config->asked_rollouts ? (uint64_t)config->puzzles : 0;
         s->reduced_steps += config->options.max_steps < config->asked_steps ? (uint64_t)config->puzzles : 0;
         srv_line_add(line, group);
-        wake(s, group->count);
     }
+    /* No more workers than there are jobs: one that wakes for nothing is in the way of those that compute. */
+    int wanted = full ? 0 : group->count < s->idle ? group->count : s->idle;
     uv_mutex_unlock(&s->lock);
+    for (int i = 0; i < wanted; i++) {
+        uv_cond_signal(&s->work);
+    }
     return full ? TRM_FULL : TRM_OK;
 }
 
@@ -449,7 +463,7 @@ void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group, enum
             }
         }
     }
-    uv_mutex_unlock(&s->lock);
+    unlock(s);
 }
 
 void srv_scheduler_collect(struct srv_scheduler *s, void (*update)(struct srv_job *job, void *arg), void *arg) {

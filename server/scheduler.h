@@ -25,7 +25,7 @@ struct srv_scheduler;
 struct srv_scheduler_config {
     const struct srv_models *models; /* must outlive the scheduler */
     int workers, slots, max_queue;
-    void (*notify)(void *arg); /* there is something to collect; called under the lock, must not block */
+    void (*notify)(void *arg); /* there is something to collect; must not block */
     void *arg;
 };
 
