@@ -83,23 +83,36 @@ static size_t utf8_length(const unsigned char *s) {
     return overlong || surrogate || beyond ? 0 : length;
 }
 
-void proto_text_add_string(struct proto_text *text, const char *string) {
+size_t proto_text_escape(const char *string, char out[PROTO_ESCAPE], size_t *length) {
+    static const char hex[] = "0123456789abcdef";
     const unsigned char *s = (const unsigned char *)string;
+    size_t taken = utf8_length(s);
+    if (taken == 0) {
+        memcpy(out, "\\ufffd", *length = 6);
+        return 1;
+    }
+    if (*s < 0x20 || *s == 0x7f) {
+        memcpy(out, "\\u00", 4);
+        out[4] = hex[*s >> 4];
+        out[5] = hex[*s & 15];
+        *length = 6;
+    } else if (*s == '"' || *s == '\\') {
+        out[0] = '\\';
+        out[1] = *string;
+        *length = 2;
+    } else {
+        memcpy(out, string, *length = taken);
+    }
+    return taken;
+}
+
+void proto_text_add_string(struct proto_text *text, const char *string) {
     proto_text_add(text, "\"", 1);
-    while (*s) {
-        size_t length = utf8_length(s);
-        if (length == 0) {
-            proto_text_add_literal(text, "\\ufffd");
-            length = 1;
-        } else if (*s == '"' || *s == '\\') {
-            proto_text_add(text, "\\", 1);
-            proto_text_add(text, (const char *)s, 1);
-        } else if (*s < 0x20) {
-            proto_text_addf(text, "\\u%04x", *s);
-        } else {
-            proto_text_add(text, (const char *)s, length);
-        }
-        s += length;
+    while (*string) {
+        char escaped[PROTO_ESCAPE];
+        size_t length;
+        string += proto_text_escape(string, escaped, &length);
+        proto_text_add(text, escaped, length);
     }
     proto_text_add(text, "\"", 1);
 }

@@ -18,6 +18,12 @@ void proto_text_add(struct proto_text *text, const char *bytes, size_t count);
 void proto_text_add_literal(struct proto_text *text, const char *literal); /* up to its terminator */
 void proto_text_addf(struct proto_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The next character of `string`, which is not at its end, as it stands inside a JSON string: into
+ * `out`, not terminated, and its bytes into *length. Returns how many bytes of `string` it was. Bytes
+ * that are not UTF-8 become U+FFFD. */
+enum { PROTO_ESCAPE = 6 };
+size_t proto_text_escape(const char *string, char out[PROTO_ESCAPE], size_t *length);
+
 /* `string` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void proto_text_add_string(struct proto_text *text, const char *string);
 

@@ -77,7 +77,7 @@ static void admit(struct srv_bench *bench) {
         if (trm_batch_admit(bench->batch, srv_job_puzzle(job)->tokens, 0, &options, &slot, &error) == TRM_OK) {
             bench->seats[slot] = job;
         } else {
-            srv_log(SRV_ERROR, "a puzzle was refused", "reason=\"%s\"", error.text);
+            srv_log(SRV_ERROR, "a puzzle was refused", "reason=%s", error.text);
             bench->incoming[refused++] = job;
         }
     }

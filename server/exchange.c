@@ -90,6 +90,13 @@ void srv_exchange_segment(const struct srv_exchange *x, char *text, size_t size)
     snprintf(text, size, "%.*s", (int)strcspn(segment, "/"), segment);
 }
 
+void srv_exchange_client(const struct srv_exchange *x, char *text, size_t size) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || uv_ip_name(info->client_addr, text, size) != 0) {
+        text[0] = '\0';
+    }
+}
+
 const char *srv_exchange_header(const struct srv_exchange *x, const char *name) {
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
 }

@@ -79,6 +79,9 @@ void srv_reply_problem(struct srv_exchange *exchange, const struct proto_problem
 enum { SRV_STREAM_END = -1, SRV_STREAM_BROKEN = -2 };
 void srv_reply_stream(struct srv_exchange *exchange, const char *type);
 
+/* The address of the client, "" when it has none; `text` is [size]. */
+void srv_exchange_client(const struct srv_exchange *exchange, char *text, size_t size);
+
 /* The value of a request header or NULL; valid as long as the exchange. */
 const char *srv_exchange_header(const struct srv_exchange *exchange, const char *name);
 

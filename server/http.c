@@ -19,9 +19,12 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
                           enum MHD_ConnectionNotificationCode code) {
     struct srv_http *http = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        http->accepted++;
+        http->connections++;
         srv_connection_opened(http, connection, context);
     } else {
         srv_connection_closed(context);
+        http->connections--;
         http->closed = true;
     }
 }
@@ -30,7 +33,7 @@ static void on_log(void *cls, const char *format, va_list args) {
     struct srv_http *http = cls;
     vsnprintf(http->said, sizeof http->said, format, args);
     http->said[strcspn(http->said, "\n")] = '\0';
-    srv_log(SRV_DEBUG, "libmicrohttpd", "text=\"%s\"", http->said);
+    srv_log(SRV_DEBUG, "libmicrohttpd", "text=%s", http->said);
 }
 
 static void on_daemon_event(uv_poll_t *poll, int status, int events) {
@@ -141,6 +144,10 @@ trm_status srv_http_reload(struct srv_http *http, trm_error *err) {
     trm_status status = srv_auth_reload(http->auth, err);
     trm_status other = http->tls ? srv_tls_reload(http->tls, status == TRM_OK ? err : NULL) : TRM_OK;
     return status == TRM_OK ? other : status;
+}
+
+struct srv_http_stats srv_http_stats(const struct srv_http *http) {
+    return (struct srv_http_stats){http->accepted, http->connections, http->unanswered};
 }
 
 void srv_http_drain(struct srv_http *http, void (*drained)(struct srv_server *server)) {

@@ -31,6 +31,14 @@ trm_status srv_http_reload(struct srv_http *http, trm_error *err);
  * as no exchange with a complete body is unanswered. */
 void srv_http_drain(struct srv_http *http, void (*drained)(struct srv_server *server));
 
+struct srv_http_stats {
+    uint64_t accepted; /* connections since the start */
+    int connections;   /* open now */
+    int unanswered;    /* exchanges with a complete body and an unfinished answer */
+};
+
+struct srv_http_stats srv_http_stats(const struct srv_http *http);
+
 /* Lets libmicrohttpd do what there is to do: after resuming exchanges, to save a turn of the loop. */
 void srv_http_pump(struct srv_http *http);
 

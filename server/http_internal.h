@@ -26,6 +26,8 @@ struct srv_http {
     size_t body_bytes;                          /* held for bodies that are on their way */
     char said[128];                             /* libmicrohttpd's last message */
     bool closed;                                /* a connection was, since the daemon began to run */
+    uint64_t accepted;                          /* connections */
+    int connections;                            /* that are open */
     int unanswered;                             /* exchanges with a complete body and an unfinished answer */
     void (*drained)(struct srv_server *server); /* NULL: not draining */
 };

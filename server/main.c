@@ -1,7 +1,10 @@
 /* main.c - trm-server: options, models, then the loop until a signal. Exit status 0, 1 (failed) or
  * 2 (usage). */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/cli.h"
 #include "server/log.h"
@@ -27,19 +30,31 @@ static trm_status serve(const struct srv_options *options, trm_error *err) {
     }
     for (int i = 0; i < models.count; i++) {
         const struct trm_model_info *info = trm_model_info(models.items[i].engine);
-        srv_log(SRV_INFO, "model", "name=\"%s\" arch=%s puzzle=\"%s\" cells=%d parameters=%zu dtype=%s",
-                models.items[i].name, info->arch, info->puzzle_name, info->seq_len, info->parameters,
-                trm_dtype_name(info->dtype));
+        srv_log(SRV_INFO, "model", "name=%s arch=%s puzzle=%s cells=%d parameters=%zu dtype=%s", models.items[i].name,
+                info->arch, info->puzzle_name, info->seq_len, info->parameters, trm_dtype_name(info->dtype));
     }
     status = srv_server_run(options, &precision, &models, err);
     srv_models_close(&models);
     return status;
 }
 
+/* Descriptors 0 to 2 shall not become sockets, into which the log would go. */
+static void hold_standard_files(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv) {
     struct srv_options options;
     enum srv_wish wish;
     trm_error error;
+    hold_standard_files();
+    signal(SIGPIPE, SIG_IGN);
     if (srv_options_read(argc, argv, &options, &wish, &error) != TRM_OK) {
         fprintf(stderr, "trm-server: %s\n", error.text);
         return 2;
@@ -50,9 +65,10 @@ int main(int argc, char **argv) {
     } else if (wish == SRV_VERSION) {
         printf("trm-server %s\n", TRM_VERSION);
     } else {
-        srv_log_set_level(level_of(options.log_level));
+        srv_log_setup(level_of(options.log_level),
+                      strcmp(options.log_format, "json") == 0 ? SRV_LOG_JSON : SRV_LOG_TEXT);
         if (serve(&options, &error) != TRM_OK) {
-            srv_log(SRV_ERROR, "failed", "reason=\"%s\"", error.text);
+            srv_log(SRV_ERROR, "failed", "reason=%s", error.text);
             result = 1;
         }
     }

@@ -17,6 +17,7 @@ struct srv_model {
 
     /* The loop thread's. */
     trm_model *engine; /* the newest checkpoint */
+    uint64_t reloads, refused_reloads;
     bool reloading;    /* another one is being opened */
     bool reload_again; /* and shall be once more after that */
 };

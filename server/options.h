@@ -12,9 +12,9 @@
 struct srv_options {
     char **models; /* [model_count] "PATH" or "NAME=PATH" */
     int model_count;
-    char *host, *backend, *dtype, *log_level, *config;
+    char *host, *backend, *dtype, *log_level, *log_format, *config;
     char *api_keys_file, *api_keys, *admin_key_file, *admin_key, *cors_origin, *tls_cert, *tls_key;
-    bool public_metrics;
+    bool access_log, metrics, public_metrics;
     int port;        /* 0: any free one */
     int workers;     /* 0: one for each core */
     int slots;       /* puzzles a worker steps at once, for each model */

@@ -74,11 +74,12 @@ static void done(uv_work_t *work, int cancelled) {
     if (r->status == TRM_OK) {
         srv_scheduler_replace(server->scheduler, model->index, r->benches);
         srv_model_replace(model, r->engine);
-        srv_log(SRV_INFO, "model reloaded", "name=\"%s\" path=\"%s\" ms=%.3f", model->name, model->path,
-                milliseconds(r));
+        model->reloads++;
+        srv_log(SRV_INFO, "model reloaded", "name=%s path=%s ms=%.3f", model->name, model->path, milliseconds(r));
     } else {
         trm_model_unref(r->engine);
-        srv_log(SRV_ERROR, "reload refused", "name=\"%s\" reason=\"%s\"", model->name, r->error.text);
+        model->refused_reloads++;
+        srv_log(SRV_ERROR, "reload refused", "name=%s reason=%s", model->name, r->error.text);
     }
     if (r->exchange) {
         srv_exchange_resume(r->exchange);
@@ -95,7 +96,7 @@ static void start(struct srv_server *server, struct srv_model *model, struct srv
     struct reload *r = calloc(1, sizeof *r);
     struct proto_problem problem;
     if (!r) {
-        srv_log(SRV_ERROR, "reload refused", "name=\"%s\" reason=\"out of memory\"", model->name);
+        srv_log(SRV_ERROR, "reload refused", "name=%s reason=%s", model->name, "out of memory");
         if (x) {
             proto_problem_set(&problem, PROTO_INTERNAL, "", "out of memory");
             srv_reply_problem(x, &problem);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/kserve.h"
+#include "server/metrics.h"
 #include "server/reload.h"
 #include "server/server.h"
 #include "server/solve.h"
@@ -44,6 +45,7 @@ static const struct srv_route table[] = {
     {"/models/{model}/reload", "POST", srv_reload, SRV_ADMIN},
     {"/health/live", "GET, HEAD", live, SRV_PUBLIC},
     {"/health/ready", "GET, HEAD", ready, SRV_PUBLIC},
+    {"/metrics", "GET, HEAD", srv_metrics, SRV_METRICS},
     {"/v2", "GET, HEAD", srv_kserve_server, SRV_KEYED},
     {"/v2/health/live", "GET, HEAD", srv_kserve_live, SRV_PUBLIC},
     {"/v2/health/ready", "GET, HEAD", srv_kserve_ready, SRV_PUBLIC},
@@ -66,6 +68,11 @@ static void index_page(struct srv_exchange *x) {
     }
     proto_text_add_literal(&text, "]}\n");
     srv_reply(x, 200, "application/json", &text);
+}
+
+const struct srv_route *srv_routes(int *count) {
+    *count = ROUTES;
+    return table;
 }
 
 /* Whether `path` is `pattern`, in which "{...}" stands for any segment that is not empty. */

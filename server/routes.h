@@ -4,6 +4,9 @@
 
 #include "server/http.h"
 
+/* The table of all routes, [*count]. */
+const struct srv_route *srv_routes(int *count);
+
 /* NULL if there is no such path. */
 const struct srv_route *srv_route_find(const char *path);
 

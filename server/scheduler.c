@@ -215,7 +215,7 @@ static void step(struct worker *w, int m, struct srv_bench *bench) {
     trm_status status = srv_bench_step(bench, &error);
     uint64_t ended_ns = uv_hrtime();
     if (status != TRM_OK) {
-        srv_log(SRV_ERROR, "a step failed", "model=\"%s\" reason=\"%s\"", s->config.models->items[m].name, error.text);
+        srv_log(SRV_ERROR, "a step failed", "model=%s reason=%s", s->config.models->items[m].name, error.text);
     }
     uv_mutex_lock(&s->lock);
     srv_line_count_round(&s->lines[m], bench->busy, s->config.slots, (double)(ended_ns - began_ns) / 1e9);

@@ -2,7 +2,6 @@
  * and ends them in the right order. */
 #include "server/server.h"
 
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -10,6 +9,7 @@
 
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/metrics.h"
 #include "server/reload.h"
 #include "server/routes.h"
 #include "server/solve.h"
@@ -68,7 +68,7 @@ static void on_hangup(uv_signal_t *handle, int number) {
     if (!server->draining) {
         trm_error error;
         if (srv_http_reload(server->http, &error) != TRM_OK) {
-            srv_log(SRV_ERROR, "keys and certificates stay as they are", "reason=\"%s\"", error.text);
+            srv_log(SRV_ERROR, "keys and certificates stay as they are", "reason=%s", error.text);
         }
         srv_reload_all(server);
     }
@@ -76,9 +76,17 @@ static void on_hangup(uv_signal_t *handle, int number) {
 
 /* An exchange is over. */
 static void on_finished(const struct srv_exchange *x, bool whole) {
-    srv_log(SRV_DEBUG, "request",
-            "method=%s path=\"%s\" status=%d ms=%.3f received=%" PRIu64 " sent=%" PRIu64 " whole=%d", x->method,
-            x->path, x->status, (double)(uv_hrtime() - x->began_ns) / 1e6, x->received, x->sent, whole);
+    char client[64];
+    srv_metrics_count(x->server->metrics, x, whole);
+    if (!x->server->options->access_log) {
+        return;
+    }
+    srv_exchange_client(x, client, sizeof client);
+    srv_log(
+        SRV_INFO, "request",
+        "method=%s path=%s status=%d outcome=%s ms=%.3f received=%lu sent=%lu client=%s id=%s trace_id=%s parent_id=%s",
+        x->method, x->path, x->status, srv_metrics_outcome(x, whole), (double)(uv_hrtime() - x->began_ns) / 1e6,
+        x->received, x->sent, client, x->trace.id, x->trace.trace_id, x->trace.parent_id);
 }
 
 /* Every connection is a file; the soft limit is often too low for them. */
@@ -181,6 +189,7 @@ static void stop(struct srv_server *server) {
     uv_loop_close(&server->loop);
     srv_scheduler_destroy(server->scheduler);
     srv_http_free(server->http);
+    srv_metrics_destroy(server->metrics);
 }
 
 trm_status srv_server_run(const struct srv_options *options, const struct trm_model_options *precision,
@@ -190,7 +199,6 @@ trm_status srv_server_run(const struct srv_options *options, const struct trm_mo
     if (rc != 0) {
         return trm_fail(err, TRM_NO_MEMORY, "event loop: %s", uv_strerror(rc));
     }
-    signal(SIGPIPE, SIG_IGN);
     raise_file_limit(options->max_connections);
     uv_random(NULL, NULL, &server.run_id, sizeof server.run_id, 0, NULL);
     open_handles(&server);
@@ -198,7 +206,10 @@ trm_status srv_server_run(const struct srv_options *options, const struct trm_mo
     uv_signal_start(&server.sigterm, on_signal, SIGTERM);
     uv_signal_start(&server.sigint, on_signal, SIGINT);
     uv_signal_start(&server.sighup, on_hangup, SIGHUP);
-    trm_status status = start_scheduler(&server, err);
+    trm_status status = srv_metrics_create(&server.metrics, err);
+    if (status == TRM_OK) {
+        status = start_scheduler(&server, err);
+    }
     if (status == TRM_OK) {
         status = start_http(&server, err);
     }

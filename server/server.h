@@ -12,6 +12,7 @@
 #include "server/options.h"
 #include "server/scheduler.h"
 
+struct srv_metrics;
 struct srv_solve;
 
 struct srv_server {
@@ -20,6 +21,7 @@ struct srv_server {
     struct trm_model_options precision; /* that models are opened with */
     struct srv_scheduler *scheduler;
     struct srv_http *http;
+    struct srv_metrics *metrics;
     struct srv_solve *solves; /* list of all requests that are being solved */
     uint64_t last_id;         /* of a request */
     uint32_t run_id;          /* differs from one start to the next */

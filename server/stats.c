@@ -23,6 +23,10 @@ void srv_model_stats_init(struct srv_model_stats *stats) {
     };
 }
 
+struct srv_histogram srv_histogram_of_seconds(void) {
+    return HISTOGRAM(seconds);
+}
+
 void srv_histogram_add(struct srv_histogram *histogram, double value) {
     int i = 0;
     while (i < histogram->bound_count && value > histogram->bounds[i]) {

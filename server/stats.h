@@ -56,6 +56,9 @@ void srv_scheduler_stats(struct srv_scheduler *scheduler, struct srv_stats *stat
 /* Counters that all start at nothing, histograms with their bounds. */
 void srv_model_stats_init(struct srv_model_stats *stats);
 
+/* An empty histogram of durations. */
+struct srv_histogram srv_histogram_of_seconds(void);
+
 /* Adds a value. */
 void srv_histogram_add(struct srv_histogram *histogram, double value);
 

@@ -6,6 +6,7 @@
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "server/connection.h"
@@ -87,8 +88,9 @@ static int import(struct credentials *credentials, const gnutls_datum_t *cert, c
 static void warn_of_readers(const char *key_file) {
     struct stat info;
     if (stat(key_file, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        srv_log(SRV_WARN, "others may read the TLS key", "file=\"%s\" mode=%03o", key_file,
-                (unsigned)(info.st_mode & 0777));
+        char mode[8];
+        snprintf(mode, sizeof mode, "%03o", (unsigned)(info.st_mode & 0777));
+        srv_log(SRV_WARN, "others may read the TLS key", "file=%s mode=%s", key_file, mode);
     }
 }
 

@@ -7,50 +7,7 @@
 #include <math.h>
 
 #include "engine/ops/kernels.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define VECTOR_KERNEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define VECTOR_KERNEL
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-/* e^x by 2^n * polynomial(r), |r| <= ln2 / 2; relative error below 3e-7. Arguments are clamped so
- * that neither the result nor its reciprocal leaves the normal range. */
-INLINE float fast_exp(float x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
-    float n = (x * 1.44269504f + shift) - shift;
-    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    union {
-        int32_t bits;
-        float value;
-    } power = {.bits = ((int32_t)n + 127) << 23};
-    return p * power.value;
-}
-
-INLINE float sigmoid(float x) {
-    return 1.0f / (1.0f + fast_exp(-x));
-}
-
-/* `type` is a constant wherever these are inlined. */
-INLINE void put(void *out, enum op_dtype type, size_t index, float value) {
-    if (type == OP_BF16)
-        ((op_bf16 *)out)[index] = op_bf16_round(value);
-    else
-        ((float *)out)[index] = value;
-}
-
-INLINE float get(const void *in, enum op_dtype type, size_t index) {
-    return type == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)in)[index]) : ((const float *)in)[index];
-}
+#include "engine/ops/vector.h"
 
 VECTOR_KERNEL static void to_bf16(const float *restrict x, size_t n, op_bf16 *restrict out) {
     for (size_t i = 0; i < n; i++)
@@ -177,7 +134,7 @@ INLINE void swiglu_row(const float *restrict gate, const float *restrict up, siz
                        void *restrict act) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
-        put(act, type, i, gate[i] * sigmoid(gate[i]) * up[i]);
+        put(act, type, i, (type == OP_BF16 ? coarse_silu(gate[i]) : gate[i] * sigmoid(gate[i])) * up[i]);
 }
 
 VECTOR_KERNEL static void swiglu(const float *gate, const float *up, int rows, size_t n, size_t stride,

@@ -7,7 +7,7 @@
 enum { CROWD = 64, MAX_CELLS = 81 };
 
 struct values {
-    float q_halt, q_continue, confidence;
+    uint32_t floats[3]; /* the bits of q_halt, q_continue, confidence */
     int32_t answer[MAX_CELLS];
 };
 
@@ -21,7 +21,9 @@ struct subject {
 };
 
 static struct values values_of(const struct subject *s, const struct trm_report *report) {
-    struct values v = {.q_halt = report->q_halt, .q_continue = report->q_continue, .confidence = report->confidence};
+    const float floats[3] = {report->q_halt, report->q_continue, report->confidence};
+    struct values v = {0};
+    memcpy(v.floats, floats, sizeof v.floats);
     memcpy(v.answer, report->answer, (size_t)trm_model_info(s->model)->seq_len * sizeof *v.answer);
     return v;
 }
@@ -44,8 +46,9 @@ static int admit_ours(const struct subject *s, trm_batch *batch) {
 
 static void check_step(const struct subject *s, int step, const struct values *here, const char *where) {
     if (memcmp(here, &s->alone[step], sizeof *here) != 0)
-        fail_msg("%s, step %d %s: q_halt %.9g, alone %.9g", trm_dtype_name(trm_model_info(s->model)->dtype), step + 1,
-                 where, (double)here->q_halt, (double)s->alone[step].q_halt);
+        fail_msg("%s, step %d %s: q_halt has the bits %08x, alone %08x",
+                 trm_dtype_name(trm_model_info(s->model)->dtype), step + 1, where, here->floats[0],
+                 s->alone[step].floats[0]);
 }
 
 static void watch_alone(struct subject *s) {
@@ -54,8 +57,8 @@ static void watch_alone(struct subject *s) {
     for (int n = 0; n < s->steps; n++) {
         step(batch);
         s->alone[n] = values_of(s, trm_batch_report(batch, slot));
-        assert_true(isfinite(s->alone[n].q_halt) && s->alone[n].q_halt != 0.0f);
-        assert_true(n == 0 || s->alone[n].q_halt != s->alone[n - 1].q_halt);
+        assert_true(isfinite(trm_batch_report(batch, slot)->q_halt));
+        assert_true(s->alone[n].floats[0] != (n > 0 ? s->alone[n - 1].floats[0] : 0));
     }
     trm_batch_destroy(batch);
 }

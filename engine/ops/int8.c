@@ -1,0 +1,289 @@
+/* int8.c - see int8.h. The reference kernels first, then the vector ones. */
+#include "engine/ops/int8.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "engine/ops/vector.h"
+
+static const float LARGEST = 127.0f;
+
+/* Below this a row is zero: its reciprocal would be infinite. */
+static const float TINY = 1e-30f;
+
+/* ---- reference ---- */
+
+static float element(const void *x, enum op_dtype type, size_t index) {
+    return type == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)x)[index]) : ((const float *)x)[index];
+}
+
+static float value(const struct op_int8_product *p, int r, int i) {
+    return (float)(p->sums[(size_t)r * p->stride + (size_t)i] - p->offset[i]) * p->row_scale[r] * p->col_scale[i];
+}
+
+/* Of a line whose largest value this is; finite whatever happens. */
+INLINE float scale_for(float largest) {
+    return (largest < FLT_MAX ? largest : FLT_MAX) / LARGEST;
+}
+
+/* The scale of a line of `length` elements, `step` apart. */
+static float scale_of(const void *x, enum op_dtype type, size_t first, int length, size_t step) {
+    float largest = 0.0f;
+    for (int i = 0; i < length; i++) {
+        const float size = fabsf(element(x, type, first + (size_t)i * step));
+        largest = size > largest ? size : largest;
+    }
+    return scale_for(largest);
+}
+
+/* 1 / scale for multiplication; 0 for a line of zeros. */
+INLINE float inverse_of(float scale) {
+    return scale > TINY ? 1.0f / scale : 0.0f;
+}
+
+/* x / scale to the nearest integer, ties to even. Fused, so that both tables round alike. */
+INLINE int8_t quantised(float x, float inverse) {
+    union {
+        float value;
+        int32_t bits;
+    } shift = {.value = 12582912.0f}, sum; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    sum.value = fmaf(x, inverse, shift.value);
+    return (int8_t)(sum.bits - shift.bits);
+}
+
+static void quantise_rows_reference(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale) {
+    for (int r = 0; r < rows; r++) {
+        const size_t row = (size_t)r * (size_t)n;
+        scale[r] = scale_of(x, type, row, n, 1);
+        for (int i = 0; i < n; i++)
+            q[row + (size_t)i] =
+                (uint8_t)(quantised(element(x, type, row + (size_t)i), inverse_of(scale[r])) + OP_INT8_ZERO);
+    }
+}
+
+static void quantise_cols_reference(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset) {
+    for (int i = 0; i < n; i++) {
+        scale[i] = scale_of(x, OP_F32, (size_t)i, rows, (size_t)n);
+        offset[i] = 0;
+        for (int r = 0; r < rows; r++) {
+            const size_t at = (size_t)r * (size_t)n + (size_t)i;
+            q[at] = quantised(x[at], inverse_of(scale[i]));
+            offset[i] += OP_INT8_ZERO * q[at];
+        }
+    }
+}
+
+static void swiglu_reference(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n,
+                             float *act, size_t act_stride) {
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) {
+            const float g = value(gate, r, i);
+            act[(size_t)r * act_stride + (size_t)i] = g / (1.0f + expf(-g)) * value(up, r, i);
+        }
+}
+
+static void rms_rows_reference(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y) {
+    for (int r = 0; r < rows; r++) {
+        const size_t row = (size_t)r * (size_t)n;
+        float squares = 0.0f;
+        for (int i = 0; i < n; i++) {
+            const float s = x[row + (size_t)i] + value(d, r, i);
+            y[row + (size_t)i] = s;
+            squares += s * s;
+        }
+        for (int i = 0; i < n; i++)
+            y[row + (size_t)i] /= sqrtf(squares / (float)n + eps);
+    }
+}
+
+static void rms_cols_reference(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y) {
+    for (int i = 0; i < n; i++) {
+        float squares = 0.0f;
+        for (int r = 0; r < rows; r++) {
+            const size_t at = (size_t)r * (size_t)n + (size_t)i;
+            y[at] = x[at] + value(d, r, i);
+            squares += y[at] * y[at];
+        }
+        for (int r = 0; r < rows; r++)
+            y[(size_t)r * (size_t)n + (size_t)i] /= sqrtf(squares / (float)rows + eps);
+    }
+}
+
+static void to_f32_reference(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride) {
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++)
+            out[(size_t)r * out_stride + (size_t)i] = value(product, r, i);
+}
+
+const struct op_int8_kernels op_int8_kernels_reference = {
+    .quantise_rows = quantise_rows_reference,
+    .quantise_cols = quantise_cols_reference,
+    .swiglu = swiglu_reference,
+    .rms_rows = rms_rows_reference,
+    .rms_cols = rms_cols_reference,
+    .to_f32 = to_f32_reference,
+};
+
+/* ---- vector ---- */
+
+INLINE void quantise_row(const void *x, enum op_dtype type, size_t n, uint8_t *restrict q, float *scale) {
+    float largest = 0.0f;
+#pragma omp simd reduction(max : largest)
+    for (size_t i = 0; i < n; i++) {
+        const float size = fabsf(get(x, type, i));
+        largest = size > largest ? size : largest;
+    }
+    *scale = scale_for(largest);
+    const float inverse = inverse_of(*scale);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        q[i] = (uint8_t)(quantised(get(x, type, i), inverse) + OP_INT8_ZERO);
+}
+
+VECTOR_KERNEL static void quantise_rows(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale) {
+    for (int r = 0; r < rows; r++) {
+        const size_t row = (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            quantise_row((const op_bf16 *)x + row, OP_BF16, (size_t)n, q + row, scale + r);
+        else
+            quantise_row((const float *)x + row, OP_F32, (size_t)n, q + row, scale + r);
+    }
+}
+
+/* `length` columns from column `first` on, in step: their state stays in the first-level cache. */
+enum { COLUMNS = 64 };
+
+INLINE void quantise_columns(const float *x, int rows, size_t n, size_t first, size_t length, int8_t *restrict q,
+                             float *restrict scale, int32_t *restrict offset) {
+    float largest[COLUMNS] = {0.0f}, inverse[COLUMNS];
+    int32_t total[COLUMNS] = {0};
+    for (int r = 0; r < rows; r++) {
+        const size_t row = (size_t)r * n + first;
+#pragma omp simd
+        for (size_t i = 0; i < length; i++) {
+            const float size = fabsf(x[row + i]);
+            largest[i] = size > largest[i] ? size : largest[i];
+        }
+    }
+    for (size_t i = 0; i < length; i++) {
+        scale[first + i] = scale_for(largest[i]);
+        inverse[i] = inverse_of(scale[first + i]);
+    }
+    for (int r = 0; r < rows; r++) {
+        const size_t row = (size_t)r * n + first;
+#pragma omp simd
+        for (size_t i = 0; i < length; i++) {
+            const int8_t rounded = quantised(x[row + i], inverse[i]);
+            total[i] += rounded;
+            q[row + i] = rounded;
+        }
+    }
+    for (size_t i = 0; i < length; i++)
+        offset[first + i] = OP_INT8_ZERO * total[i];
+}
+
+VECTOR_KERNEL static void quantise_cols(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset) {
+    const size_t columns = (size_t)n;
+    for (size_t first = 0; first < columns; first += COLUMNS) {
+        const size_t length = columns - first < COLUMNS ? columns - first : COLUMNS;
+        quantise_columns(x, rows, columns, first, length, q, scale, offset);
+    }
+}
+
+/* Row r of a product, its scale folded into the columns' as each element is read. */
+struct row {
+    const int32_t *sums, *offset;
+    const float *col_scale;
+    float scale;
+};
+
+INLINE struct row row_of(const struct op_int8_product *p, int r) {
+    return (struct row){p->sums + (size_t)r * p->stride, p->offset, p->col_scale, p->row_scale[r]};
+}
+
+INLINE float at(struct row row, size_t i) {
+    return (float)(row.sums[i] - row.offset[i]) * row.scale * row.col_scale[i];
+}
+
+VECTOR_KERNEL static void swiglu(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n,
+                                 float *act, size_t act_stride) {
+    for (int r = 0; r < rows; r++) {
+        const struct row g = row_of(gate, r), u = row_of(up, r);
+        float *restrict to = act + (size_t)r * act_stride;
+#pragma omp simd
+        for (size_t i = 0; i < (size_t)n; i++)
+            to[i] = coarse_silu(at(g, i)) * at(u, i);
+    }
+}
+
+VECTOR_KERNEL static void rms_rows(const float *x, const struct op_int8_product *d, int rows, int n, float eps,
+                                   float *y) {
+    const size_t length = (size_t)n;
+    for (int r = 0; r < rows; r++) {
+        const struct row add = row_of(d, r);
+        const float *from = x + (size_t)r * length;
+        float *restrict to = y + (size_t)r * length;
+        float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+        for (size_t i = 0; i < length; i++) {
+            const float s = from[i] + at(add, i);
+            to[i] = s;
+            squares += s * s;
+        }
+        const float inverse = 1.0f / sqrtf(squares / (float)n + eps);
+#pragma omp simd
+        for (size_t i = 0; i < length; i++)
+            to[i] *= inverse;
+    }
+}
+
+VECTOR_KERNEL static void rms_cols(const float *x, const struct op_int8_product *d, int rows, int n, float eps,
+                                   float *y) {
+    const size_t columns = (size_t)n;
+    for (size_t first = 0; first < columns; first += COLUMNS) {
+        const size_t length = columns - first < COLUMNS ? columns - first : COLUMNS;
+        float squares[COLUMNS] = {0.0f};
+        for (int r = 0; r < rows; r++) {
+            const struct row add = row_of(d, r);
+            const size_t row = (size_t)r * columns;
+#pragma omp simd
+            for (size_t i = first; i < first + length; i++) {
+                const float s = x[row + i] + at(add, i);
+                y[row + i] = s;
+                squares[i - first] += s * s;
+            }
+        }
+        for (size_t i = 0; i < length; i++)
+            squares[i] = 1.0f / sqrtf(squares[i] / (float)rows + eps);
+        for (int r = 0; r < rows; r++) {
+            float *restrict to = y + (size_t)r * columns + first;
+#pragma omp simd
+            for (size_t i = 0; i < length; i++)
+                to[i] *= squares[i];
+        }
+    }
+}
+
+VECTOR_KERNEL static void to_f32(const struct op_int8_product *product, int rows, int n, float *out,
+                                 size_t out_stride) {
+    for (int r = 0; r < rows; r++) {
+        const struct row row = row_of(product, r);
+        float *restrict to = out + (size_t)r * out_stride;
+#pragma omp simd
+        for (size_t i = 0; i < (size_t)n; i++)
+            to[i] = at(row, i);
+    }
+}
+
+const struct op_int8_kernels op_int8_kernels_vector = {
+    .quantise_rows = quantise_rows,
+    .quantise_cols = quantise_cols,
+    .swiglu = swiglu,
+    .rms_rows = rms_rows,
+    .rms_cols = rms_cols,
+    .to_f32 = to_f32,
+};
+
+const struct op_int8_kernels *op_int8_kernels(enum trm_backend backend) {
+    return backend == TRM_BACKEND_REFERENCE ? &op_int8_kernels_reference : &op_int8_kernels_vector;
+}

@@ -1,0 +1,53 @@
+/* int8.h - what happens around products of 8-bit operands (OP_INT8 of matmul.h): quantising what goes in,
+ * reading the int32 sums that come out.
+ *
+ * Quantisation is symmetric and dynamic: a row of the left operand, or a column of the right one, has
+ * one f32 scale, its largest |x| / 127; q = x / scale to the nearest integer, ties to even. Values are
+ * never clipped, so nothing is calibrated.
+ *
+ * As in kernels.h there are two tables: `reference`, plain C, and `vector`. Both quantise to the same
+ * bits. Not-a-number and infinite inputs give some 8-bit value. Pure functions: any thread. */
+#ifndef TRM_ENGINE_OPS_INT8_H
+#define TRM_ENGINE_OPS_INT8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "engine/ops/matmul.h"
+
+/* A product [rows, n] as its reader sees it: element i of row r is worth
+ *     (sums[r * stride + i] - offset[i]) * row_scale[r] * col_scale[i]. */
+struct op_int8_product {
+    const int32_t *sums;
+    size_t stride;
+    const float *row_scale; /* [rows] of the left operand */
+    const float *col_scale; /* [n] of the right operand */
+    const int32_t *offset;  /* [n] OP_INT8_ZERO times the sum of the right operand's column */
+};
+
+struct op_int8_kernels {
+    /* Left operands: q [rows, n] with OP_INT8_ZERO added, scale [rows]. x: [rows, n], f32 or bf16. */
+    void (*quantise_rows)(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale);
+
+    /* Right operands: q [rows, n], scale [n], offset [n]. */
+    void (*quantise_cols)(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset);
+
+    /* act = silu(gate) * up for each of `rows` rows of n; rows of act lie `act_stride` apart. */
+    void (*swiglu)(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n, float *act,
+                   size_t act_stride);
+
+    /* y = rms(x + d) over each row or each column, as in kernels.h; x, y: [rows, n]. */
+    void (*rms_rows)(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y);
+    void (*rms_cols)(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y);
+
+    /* out = the product's values; rows of out lie `out_stride` apart. */
+    void (*to_f32)(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride);
+};
+
+const struct op_int8_kernels *op_int8_kernels(enum trm_backend backend);
+
+/* The two tables; use op_int8_kernels(). */
+extern const struct op_int8_kernels op_int8_kernels_reference, op_int8_kernels_vector;
+
+#endif

@@ -1,0 +1,312 @@
+/* test_int8.c - quantisation to 8 bits and the readers of int32 sums: exact where exactness is promised,
+ * vector against reference elsewhere, at every length around the vector widths; and a whole product
+ * through both forms against f32. Blocks are exactly as long as the kernels may touch. */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/data/rng.h"
+#include "engine/ops/bf16.h"
+#include "engine/ops/int8.h"
+
+enum { MAX_N = 130, PAD = 3 };
+static const int ROWS[] = {1, 2, 7};
+static const struct op_int8_kernels *const REF = &op_int8_kernels_reference, *const VEC = &op_int8_kernels_vector;
+
+static void *block(size_t bytes) {
+    void *memory = calloc(1, bytes);
+    assert_non_null(memory);
+    return memory;
+}
+
+static float *normal(size_t count, double scale) {
+    struct data_rng rng;
+    float *out = block(count * sizeof *out);
+    data_rng_seed(&rng, count * 1000003 + (uint64_t)(scale * 16.0));
+    for (size_t i = 0; i < count; i++)
+        out[i] = (float)(scale * data_rng_normal(&rng));
+    return out;
+}
+
+static void for_each_size(void (*check)(int rows, int n)) {
+    for (size_t r = 0; r < sizeof ROWS / sizeof *ROWS; r++)
+        for (int n = 1; n <= MAX_N; n++)
+            check(ROWS[r], n);
+}
+
+/* ---- quantisation ---- */
+
+struct quantised {
+    uint8_t *rows; /* [rows, n] */
+    int8_t *cols;  /* [rows, n] */
+    float *row_scale, *col_scale;
+    int32_t *offset;
+};
+
+static struct quantised quantise(const struct op_int8_kernels *kernels, const float *x, int rows, int n) {
+    const size_t size = (size_t)rows * (size_t)n;
+    struct quantised q = {.rows = block(size),
+                          .cols = block(size),
+                          .row_scale = block((size_t)rows * sizeof(float)),
+                          .col_scale = block((size_t)n * sizeof(float)),
+                          .offset = block((size_t)n * sizeof(int32_t))};
+    kernels->quantise_rows(x, OP_F32, rows, n, q.rows, q.row_scale);
+    kernels->quantise_cols(x, rows, n, q.cols, q.col_scale, q.offset);
+    return q;
+}
+
+static void free_quantised(struct quantised *q) {
+    free(q->rows);
+    free(q->cols);
+    free(q->row_scale);
+    free(q->col_scale);
+    free(q->offset);
+}
+
+static void assert_same(const struct quantised *got, const struct quantised *want, int rows, int n) {
+    const size_t size = (size_t)rows * (size_t)n;
+    assert_memory_equal(got->rows, want->rows, size);
+    assert_memory_equal(got->cols, want->cols, size);
+    assert_memory_equal(got->row_scale, want->row_scale, (size_t)rows * sizeof(float));
+    assert_memory_equal(got->col_scale, want->col_scale, (size_t)n * sizeof(float));
+    assert_memory_equal(got->offset, want->offset, (size_t)n * sizeof(int32_t));
+}
+
+static void check_quantisation(int rows, int n) {
+    const size_t size = (size_t)rows * (size_t)n;
+    float *x = normal(size, 3.0);
+    op_bf16 *x16 = block(size * sizeof *x16);
+    struct quantised want = quantise(REF, x, rows, n), got = quantise(VEC, x, rows, n);
+    assert_same(&got, &want, rows, n);
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) {
+            const size_t at = (size_t)r * (size_t)n + (size_t)i;
+            const double half = 0.5 + 1e-4; /* of a step */
+            assert_true(fabs((got.rows[at] - OP_INT8_ZERO) * (double)got.row_scale[r] - (double)x[at]) <=
+                        half * (double)got.row_scale[r]);
+            assert_true(fabs(got.cols[at] * (double)got.col_scale[i] - (double)x[at]) <=
+                        half * (double)got.col_scale[i]);
+        }
+    for (int i = 0; i < n; i++) {
+        int32_t sum = 0;
+        for (int r = 0; r < rows; r++)
+            sum += got.cols[(size_t)r * (size_t)n + (size_t)i];
+        assert_int_equal(got.offset[i], OP_INT8_ZERO * sum);
+    }
+    op_bf16_from_f32(x, x16, size);
+    REF->quantise_rows(x16, OP_BF16, rows, n, want.rows, want.row_scale);
+    VEC->quantise_rows(x16, OP_BF16, rows, n, got.rows, got.row_scale);
+    assert_same(&got, &want, rows, n);
+    free_quantised(&got);
+    free_quantised(&want);
+    free(x16);
+    free(x);
+}
+
+static void quantisation_is_exact_to_half_a_step_and_alike_in_both_tables(void **state) {
+    (void)state;
+    for_each_size(check_quantisation);
+}
+
+/* The largest value becomes 127 of its sign, half way goes to even. */
+static void quantisation_rounds_to_nearest_even(void **state) {
+    (void)state;
+    const float x[] = {-127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 0.49999997f, 126.5f, 125.5f, 0.0f, -0.0f};
+    const int want[] = {-127, 0, 2, 2, 0, -2, -2, 0, 126, 126, 0, 0};
+    enum { N = sizeof x / sizeof *x };
+    const struct op_int8_kernels *tables[] = {REF, VEC};
+    for (size_t k = 0; k < 2; k++) {
+        struct quantised row = quantise(tables[k], x, 1, N), column = quantise(tables[k], x, N, 1);
+        assert_true(row.row_scale[0] == 1.0f);
+        assert_true(column.col_scale[0] == 1.0f);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(row.rows[i], want[i] + OP_INT8_ZERO);
+            assert_int_equal(column.cols[i], want[i]);
+        }
+        free_quantised(&column);
+        free_quantised(&row);
+    }
+}
+
+static void extreme_values_give_finite_scales_and_the_same_bytes_in_both_tables(void **state) {
+    (void)state;
+    const float values[] = {0.0f, -0.0f, 1e-45f, 1e-38f, 1e-31f, 1.0f, -1e4f, FLT_MAX, -FLT_MAX};
+    enum { N = sizeof values / sizeof *values };
+    float x[N * N];
+    for (int i = 0; i < N * N; i++)
+        x[i] = values[i % N] * (i / N == 0 ? 0.0f : i / N < N - 2 ? 1e-3f : 1.0f);
+    struct quantised want = quantise(REF, x, N, N), got = quantise(VEC, x, N, N);
+    assert_same(&got, &want, N, N);
+    for (int i = 0; i < N; i++)
+        assert_true(isfinite(got.row_scale[i]) && isfinite(got.col_scale[i]));
+    for (int i = 0; i < N; i++)
+        assert_int_equal(got.rows[i], OP_INT8_ZERO); /* a row of zeros */
+    free_quantised(&got);
+    free_quantised(&want);
+}
+
+static void broken_values_do_no_harm(void **state) {
+    (void)state;
+    enum { ROWS_OF_BROKEN = 300, N = 70 };
+    float *x = block(ROWS_OF_BROKEN * N * sizeof *x);
+    for (int i = 0; i < ROWS_OF_BROKEN * N; i++)
+        x[i] = i % 5 == 0 ? NAN : i % 5 == 1 ? INFINITY : i % 5 == 2 ? -INFINITY : 1.0f;
+    const struct op_int8_kernels *tables[] = {REF, VEC};
+    for (size_t k = 0; k < 2; k++) {
+        struct quantised q = quantise(tables[k], x, ROWS_OF_BROKEN, N);
+        for (int i = 0; i < N; i++)
+            assert_true(isfinite(q.col_scale[i]) && abs(q.offset[i]) <= OP_INT8_ZERO * OP_INT8_ZERO * ROWS_OF_BROKEN);
+        for (int r = 0; r < ROWS_OF_BROKEN; r++)
+            assert_true(isfinite(q.row_scale[r]));
+        free_quantised(&q);
+    }
+    free(x);
+}
+
+/* ---- readers ---- */
+
+/* A made-up product [rows, n] with a gap behind each row. */
+struct sums {
+    int32_t *sums, *offset;
+    float *row_scale, *col_scale;
+    struct op_int8_product product;
+};
+
+static struct sums make_sums(int rows, int n, uint64_t seed) {
+    const size_t stride = (size_t)n + PAD;
+    struct sums s = {.sums = block((size_t)rows * stride * sizeof(int32_t)),
+                     .offset = block((size_t)n * sizeof(int32_t)),
+                     .row_scale = block((size_t)rows * sizeof(float)),
+                     .col_scale = block((size_t)n * sizeof(float))};
+    struct data_rng rng;
+    data_rng_seed(&rng, seed);
+    for (size_t i = 0; i < (size_t)rows * stride; i++)
+        s.sums[i] = data_rng_below(&rng, 2000000) - 1000000;
+    for (int i = 0; i < n; i++) {
+        s.offset[i] = data_rng_below(&rng, 200000) - 100000;
+        s.col_scale[i] = (float)(1e-3 * (0.5 + data_rng_uniform(&rng)));
+    }
+    for (int r = 0; r < rows; r++)
+        s.row_scale[r] = (float)(5e-3 * (0.5 + data_rng_uniform(&rng)));
+    s.product = (struct op_int8_product){s.sums, stride, s.row_scale, s.col_scale, s.offset};
+    return s;
+}
+
+static void free_sums(struct sums *s) {
+    free(s->sums);
+    free(s->offset);
+    free(s->row_scale);
+    free(s->col_scale);
+}
+
+static void assert_agree(const char *what, const float *got, const float *want, size_t count, double relative) {
+    for (size_t i = 0; i < count; i++)
+        if (!(fabs((double)got[i] - (double)want[i]) <= 1e-5 + relative * fabs((double)want[i])))
+            fail_msg("%s: element %zu of %zu is %.9g, not %.9g", what, i, count, (double)got[i], (double)want[i]);
+}
+
+/* Rows of act and of to_f32's result have gaps that must stay as they are: zero. */
+static void check_readers(int rows, int n) {
+    const size_t stride = (size_t)n + PAD, wide = (size_t)rows * stride, size = (size_t)rows * (size_t)n;
+    struct sums gate = make_sums(rows, n, 1), up = make_sums(rows, n, 2);
+    const struct op_int8_kernels *tables[] = {REF, VEC};
+    float *x = normal(size, 2.0), *out[2][4];
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 4; i++)
+            out[k][i] = block(wide * sizeof(float));
+        tables[k]->to_f32(&gate.product, rows, n, out[k][0], stride);
+        tables[k]->swiglu(&gate.product, &up.product, rows, n, out[k][1], stride);
+        tables[k]->rms_rows(x, &gate.product, rows, n, 1e-5f, out[k][2]);
+        tables[k]->rms_cols(x, &gate.product, rows, n, 1e-5f, out[k][3]);
+    }
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) {
+            const double sum = gate.sums[(size_t)r * stride + (size_t)i] - gate.offset[i];
+            const double want = sum * (double)gate.row_scale[r] * (double)gate.col_scale[i];
+            assert_true(fabs((double)out[0][0][(size_t)r * stride + (size_t)i] - want) <= 1e-6 * fabs(want));
+        }
+    assert_agree("to_f32", out[1][0], out[0][0], wide, 1e-6);
+    assert_agree("swiglu", out[1][1], out[0][1], wide, 2e-4);
+    assert_agree("rms_rows", out[1][2], out[0][2], size, 1e-5);
+    assert_agree("rms_cols", out[1][3], out[0][3], size, 1e-5);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 4; i++)
+            free(out[k][i]);
+    free(x);
+    free_sums(&up);
+    free_sums(&gate);
+}
+
+static void readers_of_products_agree_and_leave_gaps_alone(void **state) {
+    (void)state;
+    for_each_size(check_readers);
+}
+
+/* ---- whole products ---- */
+
+enum { M = 40, N = 48, K = 96 };
+
+/* How far an [M, N] product is from that of a [M, K] and b [K, N], of its root mean square. */
+static double error_of(const float *got, const float *a, const float *b) {
+    double squares = 0.0, errors = 0.0;
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < N; j++) {
+            double want = 0.0;
+            for (int k = 0; k < K; k++)
+                want += (double)a[i * K + k] * (double)b[k * N + j];
+            squares += want * want;
+            errors += (want - (double)got[i * N + j]) * (want - (double)got[i * N + j]);
+        }
+    return sqrt(errors / squares);
+}
+
+/* a quantised by rows, b by columns, multiplied, read: within the error that 8 bits of normal values make. */
+static void a_product_of_quantised_matrices_is_near_that_of_the_matrices(void **state) {
+    (void)state;
+    const enum trm_backend backends[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
+    const struct op_matmul_shape shape = {.m = M, .n = N, .k = K, .dtype = OP_INT8};
+    float *a = normal((size_t)M * K, 1.0), *b = normal((size_t)K * N, 2.0), *out = block(M * (size_t)N * sizeof *out);
+    int32_t *c = block(M * (size_t)N * sizeof *c);
+    for (size_t k = 0; k < 2; k++) {
+        const struct op_int8_kernels *kernels = op_int8_kernels(backends[k]);
+        struct quantised left = quantise(kernels, a, M, K), right = quantise(kernels, b, K, N);
+        op_context *context = NULL;
+        op_matmul *matmul = NULL;
+        assert_int_equal(op_context_create(backends[k], &context, NULL), TRM_OK);
+        trm_status status = op_matmul_create(context, &shape, &matmul, NULL);
+        if (status != TRM_UNSUPPORTED) {
+            assert_int_equal(status, TRM_OK);
+            assert_int_equal(op_matmul_run(matmul, left.rows, right.cols, c, NULL), TRM_OK);
+            const struct op_int8_product product = {c, N, left.row_scale, right.col_scale, right.offset};
+            kernels->to_f32(&product, M, N, out, N);
+            const double error = error_of(out, a, b);
+            assert_true(error > 1e-4 && error < 0.015);
+        }
+        op_matmul_destroy(matmul);
+        op_context_destroy(context);
+        free_quantised(&right);
+        free_quantised(&left);
+    }
+    free(c);
+    free(out);
+    free(b);
+    free(a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantisation_is_exact_to_half_a_step_and_alike_in_both_tables),
+        cmocka_unit_test(quantisation_rounds_to_nearest_even),
+        cmocka_unit_test(extreme_values_give_finite_scales_and_the_same_bytes_in_both_tables),
+        cmocka_unit_test(broken_values_do_no_harm),
+        cmocka_unit_test(readers_of_products_agree_and_leave_gaps_alone),
+        cmocka_unit_test(a_product_of_quantised_matrices_is_near_that_of_the_matrices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
