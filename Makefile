@@ -26,7 +26,7 @@ TEST_SRCS   := $(wildcard tests/unit/test_*.c)
 PARITY_SRCS := $(wildcard tests/parity*.c)
 
 ENGINE_OBJS := $(ENGINE_SRCS:%.c=$(BUILD)/obj/%.o)
-SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o)
+SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/proto/openapi.o
 TEST_OBJS   := $(TEST_SRCS:%.c=$(BUILD)/obj/%.o)
 ENGINE_LIB  := $(BUILD)/libtrm_engine.a
 SERVER_LIB  := $(BUILD)/libtrm_server.a
@@ -127,6 +127,17 @@ $(BUILD)/flags: FORCE
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  CC   $<'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# Debian's Python, which knows its packages, also where another one comes first in PATH.
+$(BUILD)/gen/proto/openapi.c: proto/openapi.yaml proto/openapi.py $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  GEN  $@'
+	$(Q)/usr/bin/python3 proto/openapi.py '$(VERSION)' <$< >$@
+
+$(BUILD)/obj/proto/openapi.o: $(BUILD)/gen/proto/openapi.c
 	@mkdir -p $(@D)
 	@echo '  CC   $<'
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@

@@ -26,9 +26,11 @@ runtime_packages() {
 
 packages_for() {
     case $1 in
-    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev ;;
+    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
+        python3 python3-yaml ;;
     client) echo curl ;;
-    test) echo curl libcmocka-dev python3 python3-prometheus-client python3-pytest python3-requests ;;
+    test) echo curl libcmocka-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
+        python3-pytest python3-requests ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
     runtime) runtime_packages ;;
     *) return 1 ;;

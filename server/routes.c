@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "proto/openapi.h"
 #include "server/kserve.h"
 #include "server/metrics.h"
 #include "server/reload.h"
@@ -36,6 +37,12 @@ static void models(struct srv_exchange *x) {
     srv_reply(x, 200, "application/json", &text);
 }
 
+static void openapi(struct srv_exchange *x) {
+    struct proto_text text = {0};
+    proto_text_add(&text, proto_openapi, proto_openapi_length);
+    srv_reply(x, 200, "application/json", &text);
+}
+
 static void index_page(struct srv_exchange *x);
 
 static const struct srv_route table[] = {
@@ -46,6 +53,7 @@ static const struct srv_route table[] = {
     {"/health/live", "GET, HEAD", live, SRV_PUBLIC},
     {"/health/ready", "GET, HEAD", ready, SRV_PUBLIC},
     {"/metrics", "GET, HEAD", srv_metrics, SRV_METRICS},
+    {"/openapi.json", "GET, HEAD", openapi, SRV_PUBLIC},
     {"/v2", "GET, HEAD", srv_kserve_server, SRV_KEYED},
     {"/v2/health/live", "GET, HEAD", srv_kserve_live, SRV_PUBLIC},
     {"/v2/health/ready", "GET, HEAD", srv_kserve_ready, SRV_PUBLIC},
