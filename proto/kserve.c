@@ -131,8 +131,11 @@ void proto_kserve_write_model(struct proto_text *text, const char *name, const s
 }
 
 void proto_kserve_write_problem(const struct proto_problem *problem, struct proto_text *text) {
-    char sentence[sizeof problem->detail + sizeof problem->pointer + 2];
-    snprintf(sentence, sizeof sentence, "%s%s%s", problem->pointer, problem->pointer[0] ? ": " : "", problem->detail);
+    static const char options[] = "/options/"; /* the parameters of this protocol */
+    char sentence[sizeof problem->detail + sizeof problem->pointer + sizeof "/parameters/: "];
+    bool renamed = strncmp(problem->pointer, options, sizeof options - 1) == 0;
+    snprintf(sentence, sizeof sentence, "%s%s%s%s", renamed ? "/parameters/" : "",
+             problem->pointer + (renamed ? sizeof options - 1 : 0), problem->pointer[0] ? ": " : "", problem->detail);
     proto_text_add_literal(text, "{\"error\":");
     proto_text_add_string(text, sentence);
     proto_text_add_literal(text, "}");

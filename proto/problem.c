@@ -35,7 +35,7 @@ bool proto_problem_set(struct proto_problem *problem, enum proto_problem_kind ki
                        const char *format, ...) {
     va_list args;
     problem->kind = kind;
-    problem->retry_after_s = 0;
+    problem->retry_after_s = kind == PROTO_SHUTTING_DOWN ? 1 : 0; /* another server may take its place */
     snprintf(problem->pointer, sizeof problem->pointer, "%s", pointer);
     va_start(args, format);
     vsnprintf(problem->detail, sizeof problem->detail, format, args);

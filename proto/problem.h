@@ -33,7 +33,7 @@ struct proto_problem {
     enum proto_problem_kind kind;
     char detail[256];  /* one sentence for people */
     char pointer[192]; /* JSON pointer (RFC 6901) to the member at fault, "" for none */
-    int retry_after_s; /* for the header of that name; 0: none. proto_problem_set() leaves 0 */
+    int retry_after_s; /* for the header of that name; 0: none. proto_problem_set() knows one for 503 only */
 };
 
 /* Fills in a problem. `pointer` may be "". Always returns false, for `return proto_problem_set(...)`. */

@@ -24,7 +24,6 @@ static void ready(struct srv_exchange *x) {
     if (x->server->draining) {
         struct proto_problem problem;
         proto_problem_set(&problem, PROTO_SHUTTING_DOWN, "", "accepted work is being finished");
-        problem.retry_after_s = 1;
         srv_reply_problem(x, &problem);
     } else {
         reply_literal(x, 200, "{\"status\":\"ready\"}\n");

@@ -221,7 +221,6 @@ static struct srv_solve *queue(struct srv_exchange *x, const struct proto_reques
     struct srv_server *server = x->server;
     if (server->draining) {
         proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
-        problem->retry_after_s = 1;
         return NULL;
     }
     struct srv_solve *solve = calloc(1, sizeof *solve);

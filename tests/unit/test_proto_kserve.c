@@ -195,6 +195,9 @@ static void test_a_problem_is_one_sentence(void **state) {
     proto_problem_set(&problem, PROTO_INVALID, "/id", "must be \"short\"");
     proto_kserve_write_problem(&problem, &text);
     assert_written(&text, "{\"error\":\"/id: must be \\\"short\\\"\"}");
+    proto_problem_set(&problem, PROTO_INVALID, "/options/verify", "cannot be");
+    proto_kserve_write_problem(&problem, &text);
+    assert_written(&text, "{\"error\":\"/parameters/verify: cannot be\"}");
     proto_problem_set(&problem, PROTO_OVERLOADED, "", "come again");
     proto_kserve_write_problem(&problem, &text);
     assert_written(&text, "{\"error\":\"come again\"}");
