@@ -79,6 +79,9 @@ class Stage:
     def start_admin(self):
         return Server("--admin-key", KEY)
 
+    def start_keyed(self):
+        return Server("--api-keys", KEY)
+
     def start_impatient(self):
         return Server("--body-timeout", "1")
 
@@ -159,13 +162,18 @@ def reload_of_a_broken_file():
     return reply
 
 
+def as_admin(path):
+    """How to come to what only an admin may do."""
+    return {"at": "admin", "headers": {"Authorization": "Bearer " + KEY}} if path.endswith("/reload") else {}
+
+
 def provocation(path, verb, status):
     """A function (stage) -> Reply that provokes a documented status."""
-    admin = {"at": "admin", "headers": {"Authorization": "Bearer " + KEY}} if path.endswith("/reload") else {}
+    admin = as_admin(path)
     ways = {
         "200": admin,
         "400": {"body": b"{"},
-        "401": {"at": "admin", "headers": {"Authorization": "Bearer wrong"}},
+        "401": {"at": "admin" if admin else "keyed", "headers": {"Authorization": "Bearer wrong"}},
         "403": {},
         "404": {**admin, "model": "nobody"} if "{model}" in path else {"body": {"grid": EXAMPLE, "model": "nobody"}},
         "406": {"headers": {"Accept": "image/png"}},
@@ -176,7 +184,7 @@ def provocation(path, verb, status):
         "503": {**admin, "at": "draining"},
     }
     if status == "405":
-        return lambda stage: send(stage, path, "patch", body=b"")
+        return lambda stage: send(stage, path, "patch", body=b"", **admin)
     if status == "408":
         return lambda stage: never_ending(stage, path, verb)
     if status == "409":
@@ -220,8 +228,16 @@ def test_every_path_is_documented_and_no_other(shared_server):
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_every_method_is_documented_and_no_other(stage, path):
     verbs = [verb.upper() for verb in VERBS if verb in DOCUMENT["paths"][path]]
-    allowed = set(send(stage, path, "trace", body=b"").headers["Allow"].split(", "))
+    allowed = set(send(stage, path, "trace", body=b"", **as_admin(path)).headers["Allow"].split(", "))
     assert allowed == set(verbs) | ({"HEAD"} if "GET" in verbs else set())
+
+
+@pytest.mark.parametrize("path, verb", [(path, verb) for path, verb, _ in operations()])
+def test_a_key_is_asked_for_where_the_document_says_so(stage, path, verb):
+    operation = DOCUMENT["paths"][path][verb]
+    public = operation.get("security", DOCUMENT["security"]) == [{}]
+    assert ("401" in operation["responses"]) != public
+    assert (send(stage, path, verb, "keyed").status in (401, 403)) != public
 
 
 def references(node):
