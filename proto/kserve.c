@@ -153,7 +153,6 @@ struct shape {
 static bool read_shape(const json_t *value, const struct proto_limits *limits, size_t most, struct shape *shape,
                        struct proto_problem *problem) {
     size_t rank = json_array_size(value);
-    shape->total = 1;
     shape->rank = (int)rank;
     if (rank < 2 || rank > MAX_RANK) {
         return invalid(problem, "/inputs/0/shape", "must be [n, cells] or [n, rows, columns]");
@@ -219,7 +218,7 @@ static bool read_tensor(const json_t *input, const struct shape *shape, struct p
 static bool read_input(const json_t *inputs, const struct proto_limits *limits, size_t most,
                        struct proto_request *request, struct proto_problem *problem) {
     const json_t *input = json_array_get(inputs, 0);
-    struct shape shape;
+    struct shape shape = {.dims = {1, 1, 1}, .total = 1};
     if (json_array_size(inputs) != 1 || !json_is_object(input)) {
         return invalid(problem, "/inputs", "must be an array of one input");
     }
