@@ -53,10 +53,11 @@ static const char usage_text[] =
     "the best round of each counts: other work on the machine can only slow a round down, so the\n"
     "best is the nearest to what the core does undisturbed, for peak and model alike. One core is\n"
     "measured in CPU time, so that programs which take turns on it do not count. The median round is\n"
-    "printed beside the best: where the two are far apart the machine was busy. What a lone puzzle\n"
-    "waits (median) and the throughput of several threads (best of 3 rounds) are by the clock on the\n"
-    "wall; 'CPU share' is the part of their cores that the threads got: below 95 % the throughput says\n"
-    "more about the machine's other work than about the model.\n";
+    "printed beside the best: where the two are far apart the machine was busy. The operations are\n"
+    "those of one more batch, with a clock read around each of them. What a lone puzzle waits (median)\n"
+    "and the throughput of several threads (best of 3 rounds) are by the clock on the wall; 'CPU share'\n"
+    "is the part of their cores that the threads got: well below 100 % the throughput says more about\n"
+    "the machine's other work than about the model.\n";
 
 /* Says what is wrong with the command line; the caller returns the value as the exit code. */
 static int usage_error(const char *problem, const char *what) {
@@ -172,8 +173,11 @@ static trm_status run_subject(const struct settings *settings, const struct subj
     result.plan = (struct trm_bench_plan){.batch = settings->batch ? settings->batch : default_batch(result.info),
                                           .threads = settings->run.threads};
 
-    result.plan.seconds = 0.7 * settings->seconds;
+    result.plan.seconds = 0.6 * settings->seconds;
     status = trm_bench_core(model, &result.plan, &result.core, err);
+    result.plan.seconds = 0.1 * settings->seconds;
+    if (status == TRM_OK)
+        status = trm_bench_profile(model, &result.plan, &result.profile, err);
     result.plan.seconds = 0.3 * settings->seconds;
     if (status == TRM_OK)
         status = trm_bench_teams(model, &result.plan, result.teams, &result.team_count, err);

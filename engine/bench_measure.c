@@ -17,8 +17,9 @@
 
 #include "engine/cli.h"
 #include "engine/data/rng.h"
+#include "engine/model_internal.h"
 
-enum { MIN_ROUNDS = 5, MAX_ROUNDS = 25, WINDOWS_OF_A_ROUND = 4 };
+enum { MIN_ROUNDS = 5, MAX_ROUNDS = 25, PROFILE_ROUNDS = 3, WINDOWS_OF_A_ROUND = 4 };
 
 trm_status trm_bench_batch(trm_model *model, int puzzles, uint64_t seed, trm_batch **batch, trm_error *err) {
     const struct trm_model_info *info = trm_model_info(model);
@@ -122,6 +123,27 @@ trm_status trm_bench_core(trm_model *model, const struct trm_bench_plan *plan, s
     }
     trm_batch_destroy(batch);
     trm_batch_destroy(single);
+    return status;
+}
+
+/* ---- one core, stage by stage ---- */
+
+trm_status trm_bench_profile(trm_model *model, const struct trm_bench_plan *plan, struct trm_bench_profile *profile,
+                             trm_error *err) {
+    trm_batch *batch = NULL;
+    trm_status status = trm_bench_batch(model, plan->batch, 2, &batch, err);
+    *profile = (struct trm_bench_profile){0};
+    for (int round = 0; status == TRM_OK && round < PROFILE_ROUNDS; round++) {
+        struct trm_bench_profile this = {0};
+        struct window window;
+        trm_batch_profile(batch, &this.stages);
+        status = run_window(batch, plan->seconds / PROFILE_ROUNDS, &window, err);
+        this.steps = window.steps;
+        this.seconds = window.cpu_seconds;
+        if (round == 0 || this.seconds / this.steps < profile->seconds / profile->steps)
+            *profile = this;
+    }
+    trm_batch_destroy(batch);
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/bench_peak.h"
 #include "engine/engine.h"
+#include "engine/model/profile.h"
 
 struct trm_bench_plan {
     int batch;      /* puzzles in a batch */
@@ -41,6 +42,16 @@ trm_status trm_bench_core(trm_model *model, const struct trm_bench_plan *plan, s
 /* 1, 2, 4 ... plan.threads threads by turns; fills in teams[0..*count-1]. */
 trm_status trm_bench_teams(trm_model *model, const struct trm_bench_plan *plan,
                            struct trm_bench_team teams[TRM_BENCH_MAX_TEAMS], int *count, trm_error *err);
+
+/* Where the time of a batch's steps goes, in CPU time: of the round that took least. */
+struct trm_bench_profile {
+    double steps;   /* of puzzles */
+    double seconds; /* of all of them; what the stages leave of it is the batch's own work */
+    struct model_profile stages;
+};
+
+trm_status trm_bench_profile(trm_model *model, const struct trm_bench_plan *plan, struct trm_bench_profile *profile,
+                             trm_error *err);
 
 /* A batch of `puzzles` slots full of random puzzles that never end, stepped once to warm up; for
  * the calling thread, which destroys it. `seed` makes the puzzles repeatable. */

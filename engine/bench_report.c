@@ -29,6 +29,35 @@ static double speedup(const struct trm_bench_result *r, const struct trm_bench_t
     return team->steps_per_second / r->teams[0].steps_per_second;
 }
 
+/* One line of the breakdown: a stage, or what the stages leave. */
+struct operation {
+    const char *name;
+    double ms;      /* of a step */
+    double share;   /* of a step's time */
+    double product; /* of the operation's time, in matrix products */
+    double of_peak; /* that these products reach; 0: there are none */
+};
+
+enum { OPERATIONS = MODEL_STAGE_COUNT + 1 };
+
+static struct operation operation_at(const struct trm_bench_result *r, int index) {
+    const struct trm_bench_profile *profile = &r->profile;
+    if (index < MODEL_STAGE_COUNT) {
+        const double seconds = profile->stages.stages[index].seconds;
+        const double product_seconds = profile->stages.stages[index].product_seconds;
+        const double gflop = 1e-9 * profile->stages.stages[index].product_flops;
+        return (struct operation){.name = model_stage_name((enum model_stage)index),
+                                  .ms = 1e3 * seconds / profile->steps,
+                                  .share = seconds / profile->seconds,
+                                  .product = seconds > 0 ? product_seconds / seconds : 0,
+                                  .of_peak = product_seconds > 0 ? gflop / product_seconds / peak_of(r).best : 0};
+    }
+    double left = profile->seconds;
+    for (int i = 0; i < MODEL_STAGE_COUNT; i++)
+        left -= profile->stages.stages[i].seconds;
+    return (struct operation){.name = "the rest", .ms = 1e3 * left / profile->steps, .share = left / profile->seconds};
+}
+
 /* ---- JSON ---- */
 
 static json_t *json_peaks(const struct trm_bench_result *r) {
@@ -59,6 +88,22 @@ static json_t *json_scaling(const struct trm_bench_result *r) {
     if (complete)
         return scaling;
     json_decref(scaling);
+    return NULL;
+}
+
+static json_t *json_operations(const struct trm_bench_result *r) {
+    json_t *operations = json_array();
+    bool complete = operations;
+    for (int i = 0; complete && i < OPERATIONS; i++) {
+        const struct operation o = operation_at(r, i);
+        complete = !json_array_append_new(operations,
+                                          json_pack("{s:s, s:f, s:f, s:f, s:o}", "name", o.name, "ms", o.ms, "share",
+                                                    o.share, "product_share", o.product, "product_fraction_of_peak",
+                                                    o.of_peak > 0 ? json_real(o.of_peak) : json_null()));
+    }
+    if (complete)
+        return operations;
+    json_decref(operations);
     return NULL;
 }
 
@@ -95,7 +140,8 @@ json_t *trm_bench_json(const struct trm_bench_result *r) {
                   "batch", r->plan.batch, "threads", r->plan.threads, "rounds", r->core.rounds, "peak_instructions",
                   trm_peak_instructions(trm_peak_of(trm_dtype_name(r->info->dtype))));
     if (root && set_numbers(r, root) && !json_object_set_new(root, "scaling", json_scaling(r)) &&
-        !json_object_set_new(root, "peaks", json_peaks(r)))
+        !json_object_set_new(root, "peaks", json_peaks(r)) &&
+        !json_object_set_new(root, "operations", json_operations(r)))
         return root;
     json_decref(root);
     return NULL;
@@ -106,6 +152,19 @@ json_t *trm_bench_json(const struct trm_bench_result *r) {
 static void print_core_line(const struct trm_bench_result *r, const char *name, struct trm_bench_figure step_ms) {
     printf("%-14s %10.4f %10.4f %10.1f %9.1f %% %10.1f\n", name, step_ms.best, step_ms.median, gflops(r, step_ms.best),
            100 * of_peak(r, step_ms.best), 1e3 / step_ms.best);
+}
+
+static void print_operations(const struct trm_bench_result *r) {
+    printf("\n%-34s %10s %9s %13s %15s\n", "operation", "ms a step", "share", "in products", "these of peak");
+    for (int i = 0; i < OPERATIONS; i++) {
+        const struct operation o = operation_at(r, i);
+        if (o.ms <= 0)
+            continue; /* not in this model */
+        printf("%-34s %10.4f %7.1f %%", o.name, o.ms, 100 * o.share);
+        if (o.of_peak > 0)
+            printf(" %11.1f %% %13.1f %%", 100 * o.product, 100 * o.of_peak);
+        putchar('\n');
+    }
 }
 
 void trm_bench_print(const struct trm_bench_result *r) {
@@ -124,6 +183,7 @@ void trm_bench_print(const struct trm_bench_result *r) {
     printf("\na lone puzzle waits %.3f ms for a step, %.2f ms for the %d it was made for (%d rounds)\n",
            r->core.wall_ms.median, r->info->halt_max_steps * r->core.wall_ms.median, r->info->halt_max_steps,
            r->core.rounds);
+    print_operations(r);
 
     printf("\n%-14s %10s %10s %11s\n", "threads", "steps/s", "times one", "CPU share");
     for (int i = 0; i < r->team_count; i++)

@@ -12,6 +12,7 @@ struct trm_bench_result {
     enum trm_backend backend;
     struct trm_bench_plan plan;
     struct trm_bench_core core;
+    struct trm_bench_profile profile;
     struct trm_bench_team teams[TRM_BENCH_MAX_TEAMS];
     int team_count;
 };

@@ -69,6 +69,16 @@ def test_the_throughput_is_measured_for_one_to_all_threads(result):
         assert 0 < team["cpu_share"] < 1.05  # two clocks, read one after the other
 
 
+def test_the_operations_share_the_time_of_a_step(result):
+    operations = result["operations"]
+    assert len({operation["name"] for operation in operations}) == len(operations)
+    assert sum(operation["share"] for operation in operations) == pytest.approx(1, abs=1e-3)
+    for operation in operations:
+        assert operation["ms"] >= 0 and 0 <= operation["product_share"] <= 1
+        assert (operation["product_fraction_of_peak"] is None) == (operation["product_share"] == 0)
+    assert sum(operation["product_share"] > 0 for operation in operations) >= 3
+
+
 def test_a_single_thread_has_one_line_of_scaling():
     assert len(measure(*SMALL, "--threads", "1")["scaling"]) == 1
 
@@ -106,7 +116,7 @@ def test_the_table_of_one_model_has_every_part():
     done = run(*SMALL, "--threads", "2")
     assert done.returncode == 0 and done.stderr == ""
     starts = [line.split()[0] for line in done.stdout.splitlines() if line]
-    for start in ("sudoku-demo:", "peak", "alone", "batch", "1", "2"):
+    for start in ("sudoku-demo:", "peak", "alone", "batch", "features:", "heads", "1", "2"):
         assert start in starts
 
 
