@@ -138,8 +138,8 @@ static void write_http(struct proto_text *text, const struct srv_server *server)
     write_single(text, "trm_sent_bytes_total", "counter", "Bytes of answer bodies.", (double)m->sent);
     write_single(text, "trm_requests_unanswered", "gauge", "Requests that have no or not the whole answer yet.",
                  http.unanswered);
-    write_single(text, "trm_connections", "gauge", "Open connections.", http.connections);
-    write_single(text, "trm_connections_total", "counter", "Connections that were accepted.", (double)http.accepted);
+    write_single(text, "trm_connections_open", "gauge", "Open connections.", http.connections);
+    write_single(text, "trm_connections_accepted_total", "counter", "Connections that were accepted.", (double)http.accepted);
 }
 
 /* --- models ----------------------------------------------------------------------------------------- */

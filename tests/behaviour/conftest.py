@@ -63,7 +63,7 @@ class Server:
     def _read_log(self, ports):
         for line in self.process.stderr:
             self.log.append(line)
-            match = re.search(r'msg="listening".* port=(\d+)', line)
+            match = re.search(r'"listening".*\bport"?[=:](\d+)', line)
             if match:
                 ports.put(int(match.group(1)))
         ports.put(None)
