@@ -29,7 +29,7 @@ packages_for() {
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
         python3 python3-yaml ;;
     client) echo curl ;;
-    test) echo curl libcmocka-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
+    test) echo curl openssl libcmocka-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
         python3-pytest python3-requests ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
     runtime) runtime_packages ;;

@@ -3,8 +3,36 @@
 
 #include <string.h>
 
+/* Requests need six; jansson's parser calls itself for each level and would go to 2048. */
+enum { MAX_DEPTH = 32 };
+
+/* Exact up to the first error of the JSON, where the parser stops too. */
+static bool is_too_deep(const char *body, size_t length) {
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < length; i++) {
+        if (body[i] == '"') {
+            in_string = !in_string;
+        } else if (in_string) {
+            i += body[i] == '\\'; /* what is escaped ends no string */
+        } else if (body[i] == '[' || body[i] == '{') {
+            if (++depth > MAX_DEPTH) {
+                return true;
+            }
+        } else if (body[i] == ']' || body[i] == '}') {
+            depth--;
+        }
+    }
+    return false;
+}
+
 bool proto_body_parse(const char *body, size_t length, json_t **root, struct proto_problem *problem) {
     json_error_t error;
+    *root = NULL;
+    if (is_too_deep(body, length)) {
+        return proto_problem_set(problem, PROTO_BAD_JSON, "", "arrays and objects are nested deeper than %d",
+                                 MAX_DEPTH);
+    }
     *root = json_loadb(body ? body : "", length, JSON_REJECT_DUPLICATES, &error);
     if (!*root) {
         if (json_error_code(&error) == json_error_out_of_memory) {

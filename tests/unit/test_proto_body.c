@@ -1,0 +1,92 @@
+/* test_proto_body.c - what is refused before any JSON is read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/body.h"
+
+enum { DEEPEST = 32 };
+
+/* {"a":[[[...]]]} of `depth` levels, as far as its opening brackets go; `text` has room for 2 * depth + 8. */
+static size_t nest(char *text, size_t depth, bool whole) {
+    size_t length = 5;
+    memcpy(text, "{\"a\":", length);
+    memset(text + length, '[', depth - 1);
+    length += depth - 1;
+    if (whole) {
+        memset(text + length, ']', depth - 1);
+        length += depth - 1;
+        text[length++] = '}';
+    }
+    return length;
+}
+
+static void test_depth_has_an_end(void **state) {
+    char text[256];
+    struct proto_problem problem;
+    json_t *root;
+    (void)state;
+    assert_true(proto_body_parse(text, nest(text, DEEPEST, true), &root, &problem));
+    json_decref(root);
+    assert_false(proto_body_parse(text, nest(text, DEEPEST + 1, true), &root, &problem));
+    assert_null(root);
+    assert_int_equal(problem.kind, PROTO_BAD_JSON);
+    assert_non_null(strstr(problem.detail, "32"));
+}
+
+static void test_a_megabyte_of_brackets_is_refused_for_its_depth(void **state) {
+    const size_t size = 1 << 20;
+    char *text = malloc(size + 8);
+    struct proto_problem problem;
+    json_t *root;
+    (void)state;
+    assert_non_null(text);
+    size_t length = nest(text, size, false);
+    assert_false(proto_body_parse(text, length, &root, &problem));
+    assert_non_null(strstr(problem.detail, "nested"));
+    free(text);
+}
+
+/* Neither brackets in strings, whatever is escaped there, nor those side by side count. */
+static void test_only_nesting_counts(void **state) {
+    static const char strings[] = "{\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\\\\\":0}";
+    char wide[512] = "{\"a\":[";
+    struct proto_problem problem;
+    json_t *root;
+    (void)state;
+    assert_true(proto_body_parse(strings, strlen(strings), &root, &problem));
+    json_decref(root);
+    for (int i = 0; i < 100; i++) {
+        strcat(wide, "[],");
+    }
+    strcat(wide, "[]]}");
+    assert_true(proto_body_parse(wide, strlen(wide), &root, &problem));
+    json_decref(root);
+}
+
+static void test_an_unfinished_string_or_escape_is_no_json(void **state) {
+    static const char *const texts[] = {"{\"a", "{\"a\\", "\"", "\\", "{\"\\\"", "]]]]", "}{"};
+    struct proto_problem problem;
+    json_t *root;
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_false(proto_body_parse(texts[i], strlen(texts[i]), &root, &problem));
+        assert_int_equal(problem.kind, PROTO_BAD_JSON);
+    }
+    assert_false(proto_body_parse(NULL, 0, &root, &problem));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_depth_has_an_end),
+        cmocka_unit_test(test_a_megabyte_of_brackets_is_refused_for_its_depth),
+        cmocka_unit_test(test_only_nesting_counts),
+        cmocka_unit_test(test_an_unfinished_string_or_escape_is_no_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
