@@ -39,6 +39,16 @@ PROGRAMS := $(if $(wildcard server/main.c),$(BUILD)/trm-server) \
 TESTS    := $(TEST_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 PARITY   := $(if $(PARITY_SRCS),$(BUILD)/tests/parity)
 
+# Fuzz targets: libFuzzer's where clang has it, else programs that replay a corpus.
+FUZZ_SECONDS ?= 600
+FUZZ_SRCS    := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS      := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ_MAIN    ?= $(BUILD)/obj/tests/fuzz/replay.o
+FUZZ_FLAGS   := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+HAVE_FUZZER   = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' \
+                        | clang -fsanitize=fuzzer -x c - -o /dev/null 2>/dev/null && echo yes)
+FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
+
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
@@ -57,7 +67,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize bench demo-train train-data install print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench demo-train train-data install print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -77,7 +87,8 @@ run: ## Install what is missing, build, serve the bundled model (PORT=8080 MODEL
 test: ## Install what is missing, build, run every test
 	@docker/install-deps.sh build test
 	@$(MAKE) $(PARALLEL) all build-tests
-	@tests/run.sh $(BUILD) unit parity behaviour
+	@$(MAKE) fuzz-smoke-targets
+	@FUZZ_BUILD=$(FUZZ_BUILD) tests/run.sh $(BUILD) unit fuzz parity behaviour
 
 lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a finding
 	@docker/install-deps.sh build test lint
@@ -92,8 +103,28 @@ lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a findin
 
 sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build-sanitize/
 	@docker/install-deps.sh build test
-	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
-	@tests/run.sh build-sanitize unit behaviour
+	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests fuzz-targets
+	@FUZZ_BUILD=build-sanitize tests/run.sh build-sanitize unit fuzz behaviour
+
+fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS=600, with clang, in build-fuzz/
+	@docker/install-deps.sh build fuzz
+	@$(MAKE) fuzz-smoke-targets
+	@for target in $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=%); do \
+	    mkdir -p build-fuzz/corpus/$$target && echo "== $$target" && \
+	    build-fuzz/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 -timeout=10 \
+	        -rss_limit_mb=2048 -artifact_prefix=build-fuzz/$$target- \
+	        build-fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; \
+	done
+
+fuzz-smoke: fuzz-smoke-targets ## Replay every corpus, and fuzz shortly where clang can
+	@FUZZ_BUILD=$(FUZZ_BUILD) tests/run.sh $(BUILD) fuzz
+
+fuzz-smoke-targets:
+	@$(if $(HAVE_FUZZER),$(MAKE) $(PARALLEL) BUILD=build-fuzz CC=clang FUZZ_MAIN= fuzz-targets \
+	    CFLAGS='-O1 -g -Wno-pass-failed -fsanitize=fuzzer-no-link $(FUZZ_FLAGS)' LDFLAGS='-fsanitize=fuzzer $(FUZZ_FLAGS)',\
+	    $(MAKE) $(PARALLEL) fuzz-targets)
+
+fuzz-targets: $(FUZZERS)
 
 bench: $(BUILD)/trm-bench ## Measure the bundled model and both large shapes at every dtype (MODEL=FILE)
 	@$(BUILD)/trm-bench --compare --model '$(MODEL)' --arch sudoku-mlp --arch arc-attention
@@ -117,8 +148,8 @@ print-bundled-model: ## Print the path of the checkpoint that `make run` serves
 	@test -n '$(BUNDLED_MODEL)' || { echo 'no server/models/sudoku*.safetensors' >&2; exit 1; }
 	@echo '$(BUNDLED_MODEL)'
 
-clean: ## Remove build/ and build-sanitize/
-	rm -rf $(BUILD) build-sanitize
+clean: ## Remove build/, build-sanitize/ and build-fuzz/
+	rm -rf $(BUILD) build-sanitize build-fuzz
 
 # Objects are made again when the compiler or its flags change.
 $(BUILD)/flags: FORCE
@@ -166,9 +197,16 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_L
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
 
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/file.o $(FUZZ_MAIN) $(SERVER_LIB) \
+            $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(SERVER_LIBS)
+
 $(BUILD)/tests/parity: $(PARITY_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) $(PARITY_SRCS))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) $(PARITY_SRCS) \
+           $(wildcard tests/fuzz/*.c))

@@ -5,6 +5,7 @@
 #   client   curl, to talk to the server that `make run` starts
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
+#   fuzz     clang with libFuzzer, for `make fuzz`
 #   runtime  the shared libraries alone, for an image of the same Debian as the one that built
 #
 # Says what it installs before it does; does and says nothing when everything is there.
@@ -31,6 +32,7 @@ packages_for() {
     client) echo curl ;;
     test) echo curl openssl libcmocka-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
         python3-pytest python3-requests ;;
+    fuzz) echo clang libclang-rt-dev ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
     runtime) runtime_packages ;;
     *) return 1 ;;
@@ -41,7 +43,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|client|test|lint|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|client|test|fuzz|lint|runtime ..."
 
 wanted=
 for purpose in "$@"; do

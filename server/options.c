@@ -216,6 +216,9 @@ static trm_status read_member(struct srv_options *options, const char *file, con
                               trm_error *err) {
     char origin[160], name[32];
     snprintf(origin, sizeof origin, "%.100s: %.50s", file, key);
+    if (strcmp(key, "config") == 0) {
+        return trm_fail(err, TRM_INVALID, "%s: a file cannot name another", origin);
+    }
     for (int i = 0; i < OPTIONS; i++) {
         spell(name, sizeof name, "", table[i].name, false);
         if (strcmp(name, key) != 0) {

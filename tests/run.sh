@@ -2,6 +2,8 @@
 # run.sh BUILD GROUP... - runs groups of tests on the programs in BUILD and counts everything.
 #
 #   unit       every BUILD/tests/test_*
+#   fuzz       every FUZZ_BUILD/fuzz/fuzz_* (default: BUILD) on its corpus; where it is libFuzzer's also on
+#              a few seconds of new inputs
 #   parity     BUILD/tests/parity on ../shared/golden, on both backends; skipped where there are no goldens
 #   behaviour  pytest on the real programs, tests/behaviour; TRM_BUILD tells it where they are
 #
@@ -51,6 +53,27 @@ run_unit() {
     done
 }
 
+run_fuzz() {
+    local program subject status said found
+    found=$(mktemp -d) # what libFuzzer finds interesting
+    for program in "${FUZZ_BUILD:-$build}"/fuzz/fuzz_*; do
+        subject=${program##*/fuzz_}
+        timeout -k 5 300 "$program" -max_total_time=4 -seed=1 -timeout=20 -rss_limit_mb=2048 \
+            -artifact_prefix="${program%/*}/" "$found" "tests/fuzz/corpus/$subject" >"$log" 2>&1
+        status=$?
+        said=$(sed -nE 's/^(replayed [0-9]+ inputs|Done [0-9]+ runs).*/\1/p' "$log")
+        if [ "$status" -eq 0 ] && [ -n "$said" ]; then
+            count 1 0 0 "fuzz $subject: $said"
+        else
+            count 0 1 0 "fuzz $subject"
+            tail -n 40 "$log" | sed 's/^/    /'
+            echo "    exit status $status"
+        fi
+        rm -f "$found"/*
+    done
+    rmdir "$found"
+}
+
 run_parity() {
     local backend file
     if [ ! -d "$golden" ]; then
@@ -89,7 +112,7 @@ run_behaviour() {
 }
 
 [ $# -ge 2 ] || {
-    echo "usage: $0 BUILD unit|parity|behaviour ..." >&2
+    echo "usage: $0 BUILD unit|fuzz|parity|behaviour ..." >&2
     exit 2
 }
 build=$1
@@ -98,7 +121,7 @@ shift
 while [ $# -gt 0 ]; do
     echo "== $1"
     case $1 in
-    unit | parity | behaviour) "run_$1" ;;
+    unit | fuzz | parity | behaviour) "run_$1" ;;
     *) echo "no such group" && failed=$((failed + 1)) ;;
     esac
     shift

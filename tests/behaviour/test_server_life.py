@@ -220,7 +220,8 @@ def test_flag_wins_over_environment_over_file(start, tmp_path):
 
 def test_a_wrong_member_of_the_file_is_named(tmp_path):
     config = tmp_path / "server.json"
-    for text, word in (('{"prot": 1}', "prot"), ('{"port": "x"}', "port"), ("{", "line"), ("[]", "object")):
+    for text, word in (('{"prot": 1}', "prot"), ('{"port": "x"}', "port"), ("{", "line"), ("[]", "object"),
+                       ('{"config": "x", "port": 1}', "name another")):
         config.write_text(text)
         result = run("--config", str(config))
         assert result.returncode == 2 and word in result.stderr and str(config)[:60] in result.stderr
