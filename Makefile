@@ -67,7 +67,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench demo-train train-data install print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench demo-train train-data install readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -143,6 +143,12 @@ install: all ## Install programs and models (DESTDIR= PREFIX=/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/trm-server/models
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard server/models/*.safetensors) $(DESTDIR)$(PREFIX)/share/trm-server/models
+
+readme: $(BUILD)/trm-server ## Bring README's table of options up to date with the program
+	@TABLE="$$($(BUILD)/trm-server --help-markdown)" awk \
+	    '/^<!-- end of options/ { skip = 0 } !skip { print } /^<!-- options/ { skip = 1; print ENVIRON["TABLE"] }' \
+	    README.md >$(BUILD)/README.new
+	@cmp -s $(BUILD)/README.new README.md || cp $(BUILD)/README.new README.md
 
 print-bundled-model: ## Print the path of the checkpoint that `make run` serves
 	@test -n '$(BUNDLED_MODEL)' || { echo 'no server/models/sudoku*.safetensors' >&2; exit 1; }

@@ -5,12 +5,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "engine/cli.h"
 
 static int port_of(int fd) {
     union {
@@ -68,5 +73,27 @@ trm_status srv_listen(const char *host, int port, int *fd, int *actual_port, trm
         return trm_fail(err, TRM_IO, "cannot listen on %.100s port %d: %s", host, port, strerror(reason));
     }
     *actual_port = port_of(*fd);
+    return TRM_OK;
+}
+
+trm_status srv_listen_inherited(int *fd, int *port, trm_error *err) {
+    enum { FIRST = 3 };
+    const char *process = getenv("LISTEN_PID"), *number = getenv("LISTEN_FDS");
+    long id = 0, count = 0;
+    *fd = -1;
+    if (!process || !number || !trm_parse_number(process, 1, LONG_MAX, &id) || id != getpid()) {
+        return TRM_OK; /* it is meant for another process, or for nobody */
+    }
+    if (!trm_parse_number(number, 1, 1, &count)) {
+        return trm_fail(err, TRM_INVALID, "LISTEN_FDS: '%.20s', but one socket is what is needed", number);
+    }
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    if (getsockopt(FIRST, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens ||
+        fcntl(FIRST, F_SETFL, O_NONBLOCK) != 0 || fcntl(FIRST, F_SETFD, FD_CLOEXEC) != 0) {
+        return trm_fail(err, TRM_INVALID, "LISTEN_FDS: descriptor %d is no socket that listens", FIRST);
+    }
+    *fd = FIRST;
+    *port = port_of(FIRST);
     return TRM_OK;
 }

@@ -62,6 +62,8 @@ int main(int argc, char **argv) {
     int result = 0;
     if (wish == SRV_HELP) {
         srv_options_print_help();
+    } else if (wish == SRV_HELP_MARKDOWN) {
+        srv_options_print_markdown();
     } else if (wish == SRV_VERSION) {
         printf("trm-server %s\n", TRM_VERSION);
     } else {

@@ -290,14 +290,29 @@ static trm_status read_environment(struct srv_options *options, trm_error *err) 
     return TRM_OK;
 }
 
+/* Whether `flag` asks for something else than to serve. */
+static bool is_wish(const char *flag, enum srv_wish *wish) {
+    static const struct {
+        const char *flag;
+        enum srv_wish wish;
+    } wishes[] = {
+        {"--help", SRV_HELP}, {"-h", SRV_HELP}, {"--help-markdown", SRV_HELP_MARKDOWN}, {"--version", SRV_VERSION}};
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        if (strcmp(flag, wishes[i].flag) == 0) {
+            *wish = wishes[i].wish;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Walks the command line. With `only` set, sets just that option (the config file is needed first). */
 static trm_status read_flags(int argc, char **argv, const char *only, struct srv_options *options, enum srv_wish *wish,
                              trm_error *err) {
     bool models_given = false;
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
-        if (strcmp(flag, "--help") == 0 || strcmp(flag, "-h") == 0 || strcmp(flag, "--version") == 0) {
-            *wish = strcmp(flag, "--version") == 0 ? SRV_VERSION : SRV_HELP;
+        if (is_wish(flag, wish)) {
             continue;
         }
         const char *equals = strchr(flag, '=');
@@ -385,5 +400,26 @@ void srv_options_print_help(void) {
         printf("  --%s %s  (%s%s%s)\n      %s\n", table[i].name, table[i].placeholder, variable,
                table[i].preset ? ", default " : "", table[i].preset ? table[i].preset : "", table[i].help);
     }
-    printf("  --version\n  --help\n");
+    printf("  --version\n  --help\n  --help-markdown\n      the options as a table, for the README\n");
+}
+
+/* In a table of Markdown, where | separates columns. */
+static void print_cell(const char *text) {
+    for (; *text; text++) {
+        if (*text == '|') {
+            putchar('\\');
+        }
+        putchar(*text);
+    }
+}
+
+void srv_options_print_markdown(void) {
+    printf("| option | default | meaning |\n|---|---|---|\n");
+    for (int i = 0; i < OPTIONS; i++) {
+        printf("| `--%s ", table[i].name);
+        print_cell(table[i].placeholder);
+        printf(table[i].preset ? "` | `%s` | " : "` | | ", table[i].preset);
+        print_cell(table[i].help);
+        printf(" |\n");
+    }
 }

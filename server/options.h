@@ -32,7 +32,7 @@ struct srv_options {
 };
 
 /* What the command line asks for. */
-enum srv_wish { SRV_RUN, SRV_HELP, SRV_VERSION };
+enum srv_wish { SRV_RUN, SRV_HELP, SRV_HELP_MARKDOWN, SRV_VERSION };
 
 /* Fills *options from all four sources. TRM_INVALID (TRM_IO, TRM_FORMAT for the file) with a message
  * that names the flag, variable or member; nothing is left to release then. */
@@ -41,5 +41,8 @@ void srv_options_release(struct srv_options *options);
 
 /* Prints the table to stdout, for --help. */
 void srv_options_print_help(void);
+
+/* The same as a table in Markdown, for the README. */
+void srv_options_print_markdown(void);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "server/log.h"
+#include "server/notify.h"
 #include "server/server.h"
 
 struct reload {
@@ -62,6 +63,13 @@ static void on_resumed(struct srv_exchange *x) {
 
 static void start(struct srv_server *server, struct srv_model *model, struct srv_exchange *x);
 
+/* One reload less goes on. */
+static void ended(struct srv_server *server) {
+    if (--server->reloads == 0 && !server->draining) {
+        srv_notify("READY=1"); /* again, if this was for SIGHUP */
+    }
+}
+
 /* The loop thread again. After the end of the server this only cleans up. */
 static void done(uv_work_t *work, int cancelled) {
     struct reload *r = work->data;
@@ -89,13 +97,16 @@ static void done(uv_work_t *work, int cancelled) {
     if (again) {
         start(server, model, NULL);
     }
+    ended(server);
 }
 
 /* Begins a reload of a model that is not being reloaded; `x`, if any, waits for its end. */
 static void start(struct srv_server *server, struct srv_model *model, struct srv_exchange *x) {
     struct reload *r = calloc(1, sizeof *r);
     struct proto_problem problem;
+    server->reloads++;
     if (!r) {
+        ended(server);
         srv_log(SRV_ERROR, "reload refused", "name=%s reason=%s", model->name, "out of memory");
         if (x) {
             proto_problem_set(&problem, PROTO_INTERNAL, "", "out of memory");

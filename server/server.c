@@ -2,7 +2,9 @@
  * and ends them in the right order. */
 #include "server/server.h"
 
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/notify.h"
 #include "server/reload.h"
 #include "server/routes.h"
 #include "server/solve.h"
@@ -38,6 +41,11 @@ static void on_ping(uv_timer_t *timer) {
     }
 }
 
+static void on_watchdog(uv_timer_t *timer) {
+    (void)timer;
+    srv_notify("WATCHDOG=1");
+}
+
 static void on_drained(struct srv_server *server) {
     uv_stop(&server->loop);
 }
@@ -57,6 +65,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     }
     srv_log(SRV_INFO, "finishing accepted work", "signal=%d limit_s=%d", number, server->options->drain_timeout);
     server->draining = true;
+    srv_notify("STOPPING=1");
     uv_timer_start(&server->drain_limit, on_drain_limit, (uint64_t)server->options->drain_timeout * 1000, 0);
     srv_http_drain(server->http, on_drained);
     srv_http_pump(server->http);
@@ -67,6 +76,9 @@ static void on_hangup(uv_signal_t *handle, int number) {
     (void)number;
     if (!server->draining) {
         trm_error error;
+        char state[64];
+        snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, uv_hrtime() / 1000);
+        srv_notify(state);
         if (srv_http_reload(server->http, &error) != TRM_OK) {
             srv_log(SRV_ERROR, "keys and certificates stay as they are", "reason=%s", error.text);
         }
@@ -107,6 +119,7 @@ static void open_handles(struct srv_server *server) {
     uv_async_init(&server->loop, &server->collect, on_collect);
     uv_timer_init(&server->loop, &server->drain_limit);
     uv_timer_init(&server->loop, &server->pinger);
+    uv_timer_init(&server->loop, &server->watchdog);
     uv_signal_init(&server->loop, &server->sigterm);
     uv_signal_init(&server->loop, &server->sigint);
     server->collect.data = server->drain_limit.data = server->pinger.data = server;
@@ -118,6 +131,7 @@ static void close_handles(struct srv_server *server) {
     uv_close((uv_handle_t *)&server->collect, NULL);
     uv_close((uv_handle_t *)&server->drain_limit, NULL);
     uv_close((uv_handle_t *)&server->pinger, NULL);
+    uv_close((uv_handle_t *)&server->watchdog, NULL);
     uv_close((uv_handle_t *)&server->sigterm, NULL);
     uv_close((uv_handle_t *)&server->sigint, NULL);
     uv_close((uv_handle_t *)&server->sighup, NULL);
@@ -142,7 +156,11 @@ static trm_status start_scheduler(struct srv_server *server, trm_error *err) {
 static trm_status start_http(struct srv_server *server, trm_error *err) {
     const struct srv_options *options = server->options;
     int fd, port;
-    trm_status status = srv_listen(options->host, options->port, &fd, &port, err);
+    trm_status status = srv_listen_inherited(&fd, &port, err);
+    bool inherited = status == TRM_OK && fd >= 0;
+    if (status == TRM_OK && !inherited) {
+        status = srv_listen(options->host, options->port, &fd, &port, err);
+    }
     if (status != TRM_OK) {
         return status;
     }
@@ -170,7 +188,8 @@ static trm_status start_http(struct srv_server *server, trm_error *err) {
     };
     status = srv_http_start(&config, &server->http, err);
     if (status == TRM_OK) {
-        srv_log(SRV_INFO, "listening", "host=%s port=%d", options->host, port);
+        srv_log(SRV_INFO, "listening", "host=%s port=%d", inherited ? "" : options->host, port);
+        srv_notify("READY=1");
     }
     return status;
 }
@@ -214,6 +233,10 @@ trm_status srv_server_run(const struct srv_options *options, const struct trm_mo
         status = start_http(&server, err);
     }
     if (status == TRM_OK) {
+        uint64_t watchdog_ms = srv_notify_watchdog_ms();
+        if (watchdog_ms) {
+            uv_timer_start(&server.watchdog, on_watchdog, watchdog_ms / 2, watchdog_ms / 2);
+        }
         uv_timer_start(&server.pinger, on_ping, PING_MS, PING_MS);
         uv_run(&server.loop, UV_RUN_DEFAULT);
     }

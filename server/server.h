@@ -25,12 +25,14 @@ struct srv_server {
     struct srv_solve *solves; /* list of all requests that are being solved */
     uint64_t last_id;         /* of a request */
     uint32_t run_id;          /* differs from one start to the next */
+    int reloads;              /* of models, that are going on */
     bool draining;            /* no new work is accepted */
     bool failed;              /* accepted work was given up */
 
     uv_loop_t loop;
     uv_async_t collect;             /* the scheduler has something */
     uv_timer_t drain_limit, pinger; /* the end of patience, comments for idle streams */
+    uv_timer_t watchdog;            /* signs of life for the service manager */
     uv_signal_t sigterm, sigint, sighup;
 };
 

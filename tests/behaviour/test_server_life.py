@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, PATIENCE_S, SERVER, clean_environment, model_path, puzzles, sse_events
+from conftest import EXAMPLE, PATIENCE_S, ROOT, SERVER, clean_environment, model_path, puzzles, sse_events
 
 ENDLESS = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}}
 
@@ -235,3 +235,11 @@ def test_the_log_has_a_time_and_a_level_on_each_line(start):
     for line in server.log:
         assert line.startswith("time=20") and " level=" in line and ' msg="' in line
     assert os.path.basename(SERVER) == "trm-server"
+
+
+def test_the_readme_has_the_options_of_the_program():
+    table = subprocess.run([SERVER, "--help-markdown"], capture_output=True, text=True, check=True).stdout
+    with open(os.path.join(ROOT, "README.md")) as file:
+        readme = file.read()
+    begin = readme.index("<!-- options")
+    assert readme[readme.index("\n", begin) + 1:readme.index("<!-- end of options")] == table, "run `make readme`"
