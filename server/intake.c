@@ -235,7 +235,7 @@ void srv_intake_completed(void *cls, struct MHD_Connection *connection, void **c
     if (x->ended) {
         x->ended(x);
     }
-    http->config.finished(x, x->status && (code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->linger));
+    http->config.finished(x, x->status && !x->gone && (code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->linger));
     if (x->linger) {
         srv_linger_on(&http->linger, srv_exchange_socket(x));
     }

@@ -88,15 +88,22 @@ struct trm_solve_options srv_job_options(const struct srv_job *job) {
     return options;
 }
 
-/* 3 verified, 2 has an answer, 1 may have one, 0 failed. */
-static int rank(const struct srv_track *track) {
-    return track->outcome == SRV_VERIFIED ? 3 : track->outcome == SRV_FAILED ? 0 : track->steps ? 2 : 1;
+enum rank { FAILED, UNKNOWN, ANSWERED, VERIFIED };
+
+static enum rank rank(const struct srv_track *track) {
+    return track->outcome == SRV_VERIFIED ? VERIFIED
+           : track->outcome == SRV_FAILED ? FAILED
+           : track->steps > 0             ? ANSWERED
+                                          : UNKNOWN;
 }
 
 bool srv_track_leads(const struct srv_track *track, const struct srv_track *other) {
-    int mine = rank(track), theirs = rank(other);
-    if (mine != theirs || mine != 2) {
+    enum rank mine = rank(track), theirs = rank(other);
+    if (mine != theirs || mine < ANSWERED) {
         return mine > theirs;
+    }
+    if (mine == VERIFIED) {
+        return track->ended_ns < other->ended_ns;
     }
     return track->q_halt[track->steps - 1] > other->q_halt[other->steps - 1];
 }

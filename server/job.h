@@ -119,8 +119,9 @@ static inline struct srv_puzzle *srv_job_puzzle(const struct srv_job *job) {
     return &job->group->puzzles[job->puzzle];
 }
 
-/* Which of two rollouts of a puzzle has the better answer: a verified one, else the one with the
- * higher q_halt after its last step, else the one that has made a step or has not failed. */
+/* Which of two rollouts of a puzzle has the better answer: the one that was verified, or was so first;
+ * else the one with the higher q_halt after its last step, else the one that has made a step or has not
+ * failed. */
 bool srv_track_leads(const struct srv_track *track, const struct srv_track *other);
 
 /* Of the rollouts of a puzzle, as the loop thread has seen them, the one that leads: its answer is the

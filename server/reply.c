@@ -98,10 +98,13 @@ void srv_reply_problem(struct srv_exchange *x, const struct proto_problem *probl
     srv_reply(x, proto_problem_status(problem->kind), type, &text);
 }
 
+/* A stream whose client has gone ends as if it were whole: the write of its end fails, and the connection
+ * is closed at once. After an error of the reader libmicrohttpd 0.9.75 keeps it until no other connection
+ * has been idle for longer. */
 static ssize_t on_read(void *cls, uint64_t position, char *buffer, size_t size) {
     struct srv_exchange *x = cls;
     (void)position;
-    ssize_t got = x->gone ? SRV_STREAM_BROKEN : x->read(x, buffer, size);
+    ssize_t got = x->gone ? SRV_STREAM_END : x->read(x, buffer, size);
     if (got == SRV_STREAM_END) {
         return MHD_CONTENT_READER_END_OF_STREAM;
     }

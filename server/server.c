@@ -17,7 +17,7 @@
 #include "server/routes.h"
 #include "server/solve.h"
 
-enum { PING_MS = 15000, SPARE_FILES = 128 };
+enum { PING_MS = 1000, PINGS_A_STREAM = 15, SPARE_FILES = 128 };
 
 /* Any thread: the scheduler has news. */
 static void wake(void *arg) {
@@ -30,12 +30,13 @@ static void on_collect(uv_async_t *async) {
     srv_http_pump(server->http);
 }
 
-/* A word every now and then keeps proxies from closing a stream that waits, and finds out who has gone
- * after closing the own side. NDJSON has no comments: without need it gets none. */
+/* A word every now and then keeps proxies from closing a stream that waits; one every second finds out
+ * who has gone after closing the own side. NDJSON has no comments: without need it gets none. */
 static void on_ping(uv_timer_t *timer) {
     struct srv_server *server = timer->data;
+    bool streams = ++server->pings % PINGS_A_STREAM == 0;
     for (struct srv_solve *solve = server->solves; solve; solve = solve->next) {
-        if (solve->framing != PROTO_NDJSON || solve->exchange->half_closed) {
+        if (solve->exchange->half_closed || (streams && solve->framing == PROTO_SSE)) {
             srv_exchange_ping(solve->exchange);
         }
     }

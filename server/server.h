@@ -31,6 +31,7 @@ struct srv_server {
 
     uv_loop_t loop;
     uv_async_t collect;             /* the scheduler has something */
+    unsigned pings;                 /* turns of the pinger */
     uv_timer_t drain_limit, pinger; /* the end of patience, comments for idle streams */
     uv_timer_t watchdog;            /* signs of life for the service manager */
     uv_signal_t sigterm, sigint, sighup;

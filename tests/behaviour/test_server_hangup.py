@@ -2,12 +2,15 @@
 
 import http.client
 import json
+import random
 import socket
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, sse_events
+from conftest import EXAMPLE, PATIENCE_S, sse_events
 
 ENDLESS = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}}
 BRIEF = {"grid": EXAMPLE, "options": {"max_steps": 30, "no_halt": True}}
@@ -22,6 +25,13 @@ def occupy(server):
     connection, response = server.open_stream(ENDLESS)
     next(sse_events(response))
     return connection
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def request(body, accept="application/json", version="1.1"):
@@ -89,13 +99,14 @@ def test_a_client_that_leaves_frees_its_slot(start, accept, version):
     free_slot(server)
 
 
+@pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "application/x-ndjson"])
-def test_a_client_that_leaves_after_half_closing_frees_its_slot(start, accept):
+def test_a_client_that_leaves_after_half_closing_frees_its_slot(start, accept, reset):
     server = one_slot(start)
     with half_close(server, ENDLESS, accept) as raw:
         raw.recv(100)
-        # With a reset, which needs no word from the server to come.
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if reset:  # which needs no word from the server to come
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     free_slot(server)
 
 
@@ -105,3 +116,54 @@ def test_a_half_closed_client_of_http_1_0_has_gone(start):
     with half_close(server, ENDLESS, version="1.0") as raw:
         assert raw.recv(100) == b""
         free_slot(server)
+
+
+def metrics(server):
+    """{name: sum over all labels}"""
+    values = {}
+    for line in server.get("/metrics").body.decode().splitlines():
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            name = name.split("{")[0]
+            values[name] = values.get(name, 0) + float(value)
+    return values
+
+
+def leave_somehow(server, rng):
+    """Sends a request, or a part of one, and goes away at a random moment in a random way."""
+    body = {"grids": [EXAMPLE] * rng.randrange(1, 6),
+            "options": {"rollouts": rng.randrange(1, 5), "noise": 0.5, "max_steps": rng.choice([1, 20, 100000]),
+                        "no_halt": rng.random() < 0.5, "priority": rng.randrange(-10, 11),
+                        **({"deadline_ms": rng.randrange(1, 200)} if rng.random() < 0.3 else {})}}
+    text = request(body, rng.choice(["application/json", "text/event-stream", "application/x-ndjson"]),
+                   rng.choice(["1.0", "1.1"]))
+    with server.raw() as raw:
+        raw.sendall(text[:rng.randrange(len(text))] if rng.random() < 0.2 else text)
+        if rng.random() < 0.3:
+            raw.shutdown(socket.SHUT_WR)
+        raw.settimeout(rng.random() * 0.3)
+        try:
+            while rng.random() < 0.8 and raw.recv(2000):
+                pass
+        except (TimeoutError, ConnectionError):
+            pass
+        if rng.random() < 0.3:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_after_a_storm_of_clients_that_leave_nothing_is_held(start):
+    server = start("--step-limit", "1000000", "--slots", "4", "--max-queue", "64", "--adapt", "true", "--body-timeout", "1",
+                   "--idle-timeout", "5")
+    idle = server.connect()
+    idle.connect()  # older than all that follow
+    files = metrics(server)["process_open_fds"]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda seed: leave_somehow(server, random.Random(seed)), range(300)))
+    free_slot(server)
+    wait_until(lambda: metrics(server)["trm_slots_busy"] == 0)
+    after = metrics(server)
+    assert after["trm_queue_length"] == 0
+    assert after["trm_puzzles_accepted_total"] == after["trm_puzzles_total"] > 100
+    wait_until(lambda: metrics(server)["process_open_fds"] <= files)
+    idle.close()
+    assert server.stop() == 0

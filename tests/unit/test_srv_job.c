@@ -132,8 +132,13 @@ static void test_the_verified_rollout_leads_else_the_most_confident_one(void **s
     assert_int_equal(srv_group_leader(group, 1)->rollout, 3);
     step_of(group, 3, -4); /* what it thought before does not count */
     assert_int_equal(srv_group_leader(group, 1)->rollout, 2);
-    step_of(group, 1, -9)->outcome = SRV_VERIFIED;
-    assert_int_equal(srv_group_leader(group, 1)->rollout, 1);
+    struct srv_track *verified = step_of(group, 2, -9), *earlier = step_of(group, 3, -9);
+    verified->outcome = SRV_VERIFIED;
+    verified->ended_ns = 20;
+    assert_int_equal(srv_group_leader(group, 1)->rollout, 2);
+    earlier->outcome = SRV_VERIFIED;
+    earlier->ended_ns = 10;
+    assert_int_equal(srv_group_leader(group, 1)->rollout, 3);
     assert_int_equal(srv_group_leader(group, 0)->rollout, 0);
     srv_group_destroy(group);
 }
