@@ -269,8 +269,10 @@ def test_every_type_of_problem_is_documented():
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "application/x-ndjson"])
 @pytest.mark.parametrize("puzzles", ["grid", "grids"])
-def test_every_form_of_an_answer_is_valid(shared_server, accept, puzzles):
-    body = {puzzles: [EXAMPLE, EXAMPLE] if puzzles == "grids" else EXAMPLE, "options": {"max_steps": 3}}
+@pytest.mark.parametrize("rollouts", [1, 3])
+def test_every_form_of_an_answer_is_valid(shared_server, accept, puzzles, rollouts):
+    body = {puzzles: [EXAMPLE, EXAMPLE] if puzzles == "grids" else EXAMPLE,
+            "options": {"max_steps": 3, "verify": False, "rollouts": rollouts}}
     reply = shared_server.post(body, {"Accept": accept})
     content = DOCUMENT["paths"]["/solve"]["post"]["responses"]["200"]["content"][accept]
     assert reply.status == 200 and reply.headers["Content-Type"] == accept
