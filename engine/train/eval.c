@@ -56,7 +56,7 @@ static trm_status admit_try(struct worker *worker, size_t number) {
         .min_steps = evaluation->options->min_steps,
         .no_halt = !evaluation->options->halt,
         .verify = evaluation->options->halt && evaluation->options->verify,
-        .noise = rollout > 0 ? evaluation->options->noise : 0.0f,
+        .noise = rollout > 0 ? (float)evaluation->options->noise : 0.0f,
         .seed = evaluation->options->seed + rollout,
     };
     const uint8_t *input = set->inputs + row * (size_t)set->seq_len;

@@ -21,7 +21,7 @@ struct train_eval_options {
     bool halt;     /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
     bool verify;   /* with halt: stop exactly when the verifier accepts the answer */
     int rollouts;  /* tries of each puzzle; 0: 1. All run to their end; the first never has noise */
-    float noise;   /* standard deviation of the noise on the latents of the others */
+    double noise;  /* standard deviation of the noise on the latents of the others */
     uint64_t seed; /* rollout r has the noise of seed + r */
     int threads;   /* 0: 1; the calling thread is one of them */
     int slots;     /* puzzles in flight per thread; 0: 16 */

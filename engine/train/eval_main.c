@@ -57,9 +57,9 @@ static int usage_error(const char *problem, const char *what) {
     return EXIT_USAGE;
 }
 
-static bool parse_deviation(const char *text, float *value) {
+static bool parse_deviation(const char *text, double *value) {
     char *end;
-    *value = strtof(text, &end);
+    *value = strtod(text, &end);
     return end != text && *end == '\0' && *value >= 0 && *value <= 100;
 }
 
@@ -215,10 +215,10 @@ static trm_status print_json(const struct settings *settings, const struct data_
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
         bad |= json_object_set_new(by_difficulty, class_keys[i], json_group(&result->by_difficulty[i]));
     root = json_pack("{s:s, s:s, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O}", "model", settings->model,
-                     "data", settings->data, "rollouts", settings->options.rollouts, "noise",
-                     (double)settings->options.noise, "seed", (json_int_t)settings->options.seed, "puzzles",
-                     (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
-                     "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+                     "data", settings->data, "rollouts", settings->options.rollouts, "noise", settings->options.noise,
+                     "seed", (json_int_t)settings->options.seed, "puzzles", (json_int_t)result->all.puzzles,
+                     "exact_accuracy", json_share((double)result->all.exact, puzzles), "cell_accuracy",
+                     json_share((double)result->cells_right, (double)result->cells), "mean_steps",
                      json_share((double)result->all.steps, puzzles), "halted_fraction",
                      json_share((double)result->halted, puzzles), "halt_precision",
                      json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
