@@ -49,6 +49,10 @@ HAVE_FUZZER   = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' \
                         | clang -fsanitize=fuzzer -x c - -o /dev/null 2>/dev/null && echo yes)
 FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
 
+# The virtual environment of `make bench-peers`, and what it is asked: see tests/bench/peers.py --help.
+PEERS := $(BUILD)/peers
+PEERS_FLAGS ?=
+
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
@@ -67,7 +71,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench demo-train train-data install readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers demo-train train-data install readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -128,6 +132,18 @@ fuzz-targets: $(FUZZERS)
 
 bench: $(BUILD)/trm-bench ## Measure the bundled model and both large shapes at every dtype (MODEL=FILE)
 	@$(BUILD)/trm-bench --compare --model '$(MODEL)' --arch sudoku-mlp --arch arc-attention
+
+bench-peers: $(BUILD)/trm-bench $(BUILD)/trm-eval $(PEERS)/ready ## Compare with PyTorch and ONNX Runtime, from PyPI into build/ (6 GB)
+	@$(PEERS)/bin/python tests/bench/peers.py --build $(BUILD) --model '$(MODEL)' $(PEERS_FLAGS)
+
+# PyTorch without CUDA where its own index can be reached, else the one on PyPI.
+$(PEERS)/ready:
+	@docker/install-deps.sh build peers
+	/usr/bin/python3 -m venv $(PEERS)
+	$(PEERS)/bin/pip install -q --retries 0 --index-url https://download.pytorch.org/whl/cpu torch || \
+	    $(PEERS)/bin/pip install -q torch
+	$(PEERS)/bin/pip install -q numpy onnx onnxruntime onnxscript safetensors
+	@touch $@
 
 demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
 	@rm -rf $(BUILD)/demo

@@ -6,6 +6,7 @@
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
 #   fuzz     clang with libFuzzer, for `make fuzz`
+#   peers    what `make bench-peers` makes its virtual environment with; PyTorch compiles C++
 #   runtime  the shared libraries alone, for an image of the same Debian as the one that built
 #
 # Says what it installs before it does; does and says nothing when everything is there.
@@ -34,6 +35,7 @@ packages_for() {
         python3-pytest python3-requests ;;
     fuzz) echo clang libclang-rt-dev ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
+    peers) echo g++ python3-dev python3-venv ;;
     runtime) runtime_packages ;;
     *) return 1 ;;
     esac
@@ -43,7 +45,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|client|test|fuzz|lint|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|client|test|fuzz|lint|peers|runtime ..."
 
 wanted=
 for purpose in "$@"; do
