@@ -217,7 +217,11 @@ $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench:
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
-	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(TEST_LIBS)
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(WRAP) $(TEST_LIBS)
+
+# The test of failing allocations stands between our code and malloc.
+comma := ,
+$(BUILD)/tests/test_chaos: WRAP := $(foreach name,malloc calloc realloc free strdup strndup,-Wl$(comma)--wrap=$(name))
 
 $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/file.o $(FUZZ_MAIN) $(SERVER_LIB) \
             $(ENGINE_LIB)

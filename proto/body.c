@@ -3,39 +3,55 @@
 
 #include <string.h>
 
-/* Requests need six; jansson's parser calls itself for each level and would go to 2048. */
-enum { MAX_DEPTH = 32 };
+/* What a body may have of each, far beyond what requests need. jansson's parser calls itself for each
+ * level, up to 2048 of them; and when its buffer for a token cannot grow it writes past it (2.14, its
+ * issue 362), so tokens are kept so small that it always can. */
+enum { MAX_DEPTH = 32, MAX_TOKEN = 8192 };
 
-/* Exact up to the first error of the JSON, where the parser stops too. */
-static bool is_too_deep(const char *body, size_t length) {
+/* What there is too much of; NULL if nothing. Exact up to the first error of the JSON, where the parser
+ * stops too. */
+static const char *find_excess(const char *body, size_t length) {
     int depth = 0;
+    size_t token = 0; /* its length so far, escapes counted once */
     bool in_string = false;
     for (size_t i = 0; i < length; i++) {
-        if (body[i] == '"') {
+        char c = body[i];
+        token++;
+        if (c == '"') {
             in_string = !in_string;
+            token = 0;
         } else if (in_string) {
-            i += body[i] == '\\'; /* what is escaped ends no string */
-        } else if (body[i] == '[' || body[i] == '{') {
-            if (++depth > MAX_DEPTH) {
-                return true;
-            }
-        } else if (body[i] == ']' || body[i] == '}') {
+            i += c == '\\'; /* what is escaped ends no string */
+        } else if (c == '[' || c == '{') {
+            depth++;
+            token = 0;
+        } else if (c == ']' || c == '}') {
             depth--;
+            token = 0;
+        } else if (c == ',' || c == ':' || c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+            token = 0;
+        }
+        if (depth > MAX_DEPTH) {
+            return "arrays and objects are nested deeper than 32";
+        }
+        if (token > MAX_TOKEN) {
+            return "a string or number is longer than 8192";
         }
     }
-    return false;
+    return NULL;
 }
 
 bool proto_body_parse(const char *body, size_t length, json_t **root, struct proto_problem *problem) {
-    json_error_t error;
+    json_error_t error = {.text = ""}; /* with the code of an unknown error: memory ran out somewhere */
     *root = NULL;
-    if (is_too_deep(body, length)) {
-        return proto_problem_set(problem, PROTO_BAD_JSON, "", "arrays and objects are nested deeper than %d",
-                                 MAX_DEPTH);
+    const char *excess = find_excess(body, length);
+    if (excess) {
+        return proto_problem_set(problem, PROTO_BAD_JSON, "", "%s", excess);
     }
     *root = json_loadb(body ? body : "", length, JSON_REJECT_DUPLICATES, &error);
     if (!*root) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
+        enum json_error_code code = json_error_code(&error);
+        if (code == json_error_out_of_memory || code == json_error_unknown) {
             return proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
         }
         return proto_problem_set(problem, PROTO_BAD_JSON, "", "line %d, column %d: %s", error.line, error.column,

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,25 @@ static void test_a_megabyte_of_brackets_is_refused_for_its_depth(void **state) {
     free(text);
 }
 
+static void test_strings_and_numbers_have_a_longest(void **state) {
+    enum { LONGEST = 8192 };
+    static char text[LONGEST + 64];
+    struct proto_problem problem;
+    json_t *root;
+    (void)state;
+    for (int number = 0; number <= 1; number++) {
+        for (size_t length = LONGEST; length <= LONGEST + 1; length++) {
+            size_t at = (size_t)snprintf(text, sizeof text, number ? "{\"a\":0." : "{\"a\":\"");
+            memset(text + at, '1', length);
+            at += length - (number ? 2 : 0);
+            at += (size_t)snprintf(text + at, sizeof text - at, number ? "}" : "\"}");
+            assert_int_equal(proto_body_parse(text, at, &root, &problem), length == LONGEST);
+            json_decref(root);
+        }
+    }
+    assert_non_null(strstr(problem.detail, "8192"));
+}
+
 /* Neither brackets in strings, whatever is escaped there, nor those side by side count. */
 static void test_only_nesting_counts(void **state) {
     static const char strings[] = "{\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\\\\\":0}";
@@ -85,6 +105,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_depth_has_an_end),
         cmocka_unit_test(test_a_megabyte_of_brackets_is_refused_for_its_depth),
+        cmocka_unit_test(test_strings_and_numbers_have_a_longest),
         cmocka_unit_test(test_only_nesting_counts),
         cmocka_unit_test(test_an_unfinished_string_or_escape_is_no_json),
     };
