@@ -149,16 +149,19 @@ static float epsilon(const infer_machine *m) {
     return (float)m->weights->plain.config->rms_norm_eps;
 }
 
-/* y = rms(x + mixer(x)) along the tokens, of puzzle `index`. */
+/* y = rms(x + mixer(x)) along the tokens, of puzzle `index`. Channels do not meet, in the norm neither. */
 static trm_status mix_tokens(infer_machine *m, const struct infer_layer *layer, int index, trm_error *err) {
     const struct model_config *c = m->weights->plain.config;
-    const size_t at = (size_t)index * m->plane;
-    trm_status status = op_mixer_run(m->ops.mixer, m->x + at, layer->mixer, m->residual, err);
-    end_stage(m, MODEL_STAGE_MIX);
-    if (status == TRM_OK)
-        m->kernels->rms_cols(m->x + at, m->residual, c->tokens, c->hidden_size, epsilon(m), m->y + at, m->rinv,
-                             at16(m->y16, at));
-    end_stage(m, MODEL_STAGE_MIX_NORM);
+    const int slice = op_mixer_slice(m->ops.mixer);
+    trm_status status = TRM_OK;
+    for (int i = 0; i < op_mixer_slices(m->ops.mixer) && status == TRM_OK; i++) {
+        const size_t at = (size_t)index * m->plane + (size_t)i * (size_t)slice;
+        status = op_mixer_run(m->ops.mixer, m->x + at, layer->mixer, m->residual, err);
+        end_stage(m, MODEL_STAGE_MIX);
+        m->kernels->rms_cols(m->x + at, m->residual, c->tokens, slice, (size_t)c->hidden_size, epsilon(m), m->y + at,
+                             m->rinv, at16(m->y16, at));
+        end_stage(m, MODEL_STAGE_MIX_NORM);
+    }
     return status;
 }
 

@@ -87,7 +87,7 @@ static trm_status mixing_forward(struct net_machine *m, const struct model_layer
         return status;
     for (int p = 0; p < s.chunk; p++) {
         size_t at = (size_t)p * (size_t)s.tokens * (size_t)s.hidden;
-        m->kernels->rms_cols(r->x + at, m->work.residual + at, s.tokens, s.hidden,
+        m->kernels->rms_cols(r->x + at, m->work.residual + at, s.tokens, s.hidden, (size_t)s.hidden,
                              (float)m->weights->plain.config->rms_norm_eps, r->y + at,
                              r->mixer_rinv + (size_t)p * (size_t)s.hidden, r->y16 ? r->y16 + at : NULL);
     }

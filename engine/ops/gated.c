@@ -8,6 +8,10 @@
 
 enum { ALIGNMENT = 64 };
 
+/* Of an L2 cache of 1 MB: half for a panel of weights, a fifth for its results. Measured with oneDNN 2.6 on
+ * Zen 4 (97 rows, 512 -> 3072, f32): one product of all channels reaches 75% of the peak, panels 90% and more. */
+enum { WEIGHT_BYTES = 512 << 10, RESULT_BYTES = 192 << 10 };
+
 struct op_gated {
     struct op_gated_shape shape;
     const struct op_kernels *kernels;
@@ -18,13 +22,25 @@ struct op_gated {
     float *gather;          /* [2 panel, in] for packing */
 };
 
+/* The largest divisor of inter whose panel of weights, gate and up, and of results fit. */
+static int choose_panel(const struct op_gated_shape *shape) {
+    const size_t weight = 2 * (size_t)shape->in * op_operand_size(shape->dtype);
+    const size_t result = 2 * (size_t)shape->rows.block * sizeof(float);
+    int best = 1;
+    for (int panel = 1; panel <= shape->inter; panel++)
+        if (shape->inter % panel == 0 && (size_t)panel * weight <= WEIGHT_BYTES &&
+            (size_t)panel * result <= RESULT_BYTES)
+            best = panel;
+    return best;
+}
+
 trm_status op_gated_create(op_context *context, const struct op_gated_shape *shape, op_gated **out, trm_error *err) {
     op_gated *g = calloc(1, sizeof *g);
     if (!g)
         return trm_fail_memory(err, sizeof *g);
     g->shape = *shape;
     g->kernels = op_kernels(op_context_backend(context));
-    g->panel = op_linear_panel(shape->inter, 2, shape->rows.block, shape->in, shape->dtype);
+    g->panel = choose_panel(shape);
     g->panels = shape->inter / g->panel;
     struct op_matmul_shape product = {.m = shape->rows.block,
                                       .k = shape->in,

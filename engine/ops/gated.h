@@ -2,9 +2,11 @@
  *
  *     act = silu(x Wg^T) * (x Wu^T)
  *
- * Gate and up are computed panel by panel (linear.h) and joined while they are in the cache; they
- * never exist as a whole. The weight is the original's [2 inter, in], gate above up (golden README
- * section 3). Owned by one thread, as its context is; packed weights are plain bytes. */
+ * Gate and up are computed panel by panel and joined while they are in the cache; they never exist as
+ * a whole. A panel of weights comes into L2 once and is used by every block of rows of a call; each block is
+ * a product of its own (linear.h). The cut is decided by the shape alone, never by a timing, so that the same
+ * puzzle gives the same bits after every start. The weight is the original's [2 inter, in], gate above up (golden
+ * README section 3). Owned by one thread, as its context is; packed weights are plain bytes. */
 #ifndef TRM_ENGINE_OPS_GATED_H
 #define TRM_ENGINE_OPS_GATED_H
 

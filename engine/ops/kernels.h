@@ -29,9 +29,10 @@ struct op_kernels {
     /* Post-norm residual: s = x + d; rinv = 1 / sqrt(mean(s^2) + eps); y = s * rinv, in f32.
      * Rows: the mean is over each row of [rows, n]; rinv [rows].
      * Cols: over each column of [rows, n] (the norm of the token-mixing half, over the tokens of
-     * one puzzle); rinv [n]. */
+     * one puzzle); rinv [n]; rows of x, y and y16 lie `stride` apart, those of d n. */
     void (*rms_rows)(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv, op_bf16 *y16);
-    void (*rms_cols)(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv, op_bf16 *y16);
+    void (*rms_cols)(const float *x, const float *d, int rows, int n, size_t stride, float eps, float *y, float *rinv,
+                     op_bf16 *y16);
 
     /* ds = rinv * (dy - y * mean(dy * y)): the gradient of x and of d alike. ds may be dy. */
     void (*rms_rows_backward)(const float *y, const float *rinv, const float *dy, int rows, int n, float *ds,

@@ -36,19 +36,19 @@ static void accumulate(const float *x, size_t n, float *y) {
 }
 
 /* The norm of `lines` lines of `length` elements: element j of line i is at i * line_step + j * step. */
-static void rms(const float *x, const float *d, int lines, int length, size_t line_step, size_t step, float eps,
-                float *y, float *rinv, op_bf16 *y16) {
+static void rms(const float *x, const float *d, int lines, int length, size_t line_step, size_t step, size_t d_step,
+                float eps, float *y, float *rinv, op_bf16 *y16) {
     for (int i = 0; i < lines; i++) {
         float squares = 0.0f;
         for (int j = 0; j < length; j++) {
             size_t at = (size_t)i * line_step + (size_t)j * step;
-            float s = x[at] + d[at];
+            float s = x[at] + d[(size_t)i * line_step + (size_t)j * d_step];
             squares += s * s;
         }
         rinv[i] = 1.0f / sqrtf(squares / (float)length + eps);
         for (int j = 0; j < length; j++) {
             size_t at = (size_t)i * line_step + (size_t)j * step;
-            y[at] = (x[at] + d[at]) * rinv[i];
+            y[at] = (x[at] + d[(size_t)i * line_step + (size_t)j * d_step]) * rinv[i];
             if (y16)
                 y16[at] = op_bf16_round(y[at]);
         }
@@ -74,11 +74,12 @@ static void rms_backward(const float *y, const float *rinv, const float *dy, int
 }
 
 static void rms_rows(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv, op_bf16 *y16) {
-    rms(x, d, rows, n, (size_t)n, 1, eps, y, rinv, y16);
+    rms(x, d, rows, n, (size_t)n, 1, 1, eps, y, rinv, y16);
 }
 
-static void rms_cols(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv, op_bf16 *y16) {
-    rms(x, d, n, rows, 1, (size_t)n, eps, y, rinv, y16);
+static void rms_cols(const float *x, const float *d, int rows, int n, size_t stride, float eps, float *y, float *rinv,
+                     op_bf16 *y16) {
+    rms(x, d, n, rows, 1, stride, (size_t)n, eps, y, rinv, y16);
 }
 
 static void rms_rows_backward(const float *y, const float *rinv, const float *dy, int rows, int n, float *ds,

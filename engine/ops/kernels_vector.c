@@ -60,14 +60,14 @@ VECTOR_KERNEL static void rms_rows(const float *restrict x, const float *restric
     }
 }
 
-VECTOR_KERNEL static void rms_cols(const float *restrict x, const float *restrict d, int rows, int n, float eps,
-                                   float *restrict y, float *restrict rinv, op_bf16 *restrict y16) {
+VECTOR_KERNEL static void rms_cols(const float *restrict x, const float *restrict d, int rows, int n, size_t stride,
+                                   float eps, float *restrict y, float *restrict rinv, op_bf16 *restrict y16) {
     for (int i = 0; i < n; i++)
         rinv[i] = 0.0f;
     for (int r = 0; r < rows; r++) {
-        size_t row = (size_t)r * (size_t)n;
+        const size_t row = (size_t)r * stride, line = (size_t)r * (size_t)n;
         for (int i = 0; i < n; i++) {
-            float s = x[row + (size_t)i] + d[row + (size_t)i];
+            float s = x[row + (size_t)i] + d[line + (size_t)i];
             y[row + (size_t)i] = s;
             rinv[i] += s * s;
         }
@@ -75,7 +75,7 @@ VECTOR_KERNEL static void rms_cols(const float *restrict x, const float *restric
     for (int i = 0; i < n; i++)
         rinv[i] = 1.0f / sqrtf(rinv[i] / (float)rows + eps);
     for (int r = 0; r < rows; r++) {
-        size_t row = (size_t)r * (size_t)n;
+        const size_t row = (size_t)r * stride;
         for (int i = 0; i < n; i++)
             y[row + (size_t)i] *= rinv[i];
         if (y16)
@@ -218,13 +218,14 @@ VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float sc
 }
 
 INLINE float exponentials_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
+    const float in_base_2 = scale * 1.44269504f;
     float largest = row[0], total = 0.0f;
 #pragma omp simd reduction(max : largest)
     for (int i = 0; i < n; i++)
         largest = row[i] > largest ? row[i] : largest;
 #pragma omp simd reduction(+ : total)
     for (int i = 0; i < n; i++) {
-        float e = fast_exp(scale * (row[i] - largest));
+        float e = type == OP_F32 ? fast_exp(scale * (row[i] - largest)) : coarse_exp2(in_base_2 * (row[i] - largest));
         put(p, type, (size_t)i, e);
         total += e;
     }

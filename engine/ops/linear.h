@@ -1,9 +1,6 @@
-/* linear.h - y = x W^T for inference, cut so that a core's cache holds what it works on.
- *
- * Rows are taken in blocks and the output channels of W in panels: a panel of weights comes into L2
- * once and is used by every block of a call. Each block is a product of its own, so that the bits of a
- * row do not depend on what else is in the call, and the cut is decided by the shape alone, never by a
- * timing. Owned by one thread, as its context is; packed weights are plain bytes. */
+/* linear.h - y = x W^T for inference: the rows in blocks, each block a product of its own, so that the
+ * bits of a row do not depend on what else is in the call. Owned by one thread, as its context is; packed
+ * weights are plain bytes. */
 #ifndef TRM_ENGINE_OPS_LINEAR_H
 #define TRM_ENGINE_OPS_LINEAR_H
 
@@ -31,10 +28,5 @@ trm_status op_linear_pack(op_linear *linear, const float *weight, void *packed, 
 /* `count` blocks from block `first` on, n rows in all. x: operand [n, in]; y: f32 [n, out]. */
 trm_status op_linear_run(op_linear *linear, int first, int count, const void *x, const void *packed, float *y,
                          trm_error *err);
-
-/* The largest divisor of `channels` whose panel of weights ([panel, in] operands) and of results
- * ([rows, panel] f32) both leave room in L2; at least 1. `copies`: how many such panels are computed
- * together (2 for gate and up). */
-int op_linear_panel(int channels, int copies, int rows, int in, enum op_dtype dtype);
 
 #endif

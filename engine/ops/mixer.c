@@ -46,8 +46,7 @@ static trm_status plan(op_mixer *mixer, op_context *context, trm_error *err) {
                                             .ldb = s->hidden,
                                             .b_packed = true,
                                             .dtype = s->dtype};
-    const struct op_matmul_shape down = {
-        .m = s->tokens, .k = s->inter, .n = mixer->slice, .ldc = s->hidden, .dtype = s->dtype};
+    const struct op_matmul_shape down = {.m = s->tokens, .k = s->inter, .n = mixer->slice, .dtype = s->dtype};
     trm_status status = op_matmul_create(context, &gate_up, &mixer->gate_up, err);
     return status == TRM_OK ? op_matmul_create(context, &down, &mixer->down, err) : status;
 }
@@ -96,6 +95,14 @@ void op_mixer_destroy(op_mixer *mixer) {
     free(mixer);
 }
 
+int op_mixer_slices(const op_mixer *mixer) {
+    return mixer->slices;
+}
+
+int op_mixer_slice(const op_mixer *mixer) {
+    return mixer->slice;
+}
+
 /* Packed: the panels of gate and up, then down, all plain operands. */
 
 size_t op_mixer_packed_size(const op_mixer *mixer) {
@@ -122,10 +129,11 @@ void op_mixer_pack(const op_mixer *mixer, const float *gate_up, const float *dow
     put(mixer->shape.dtype, down, all, packed);
 }
 
-static trm_status run_slice(op_mixer *mixer, const float *x, const char *packed, float *mixed, trm_error *err) {
+trm_status op_mixer_run(op_mixer *mixer, const float *x, const void *weights, float *mixed, trm_error *err) {
     const struct op_mixer_shape *s = &mixer->shape;
     const size_t element = op_operand_size(s->dtype), size = (size_t)mixer->panel * (size_t)mixer->slice;
     const size_t step = 2 * (size_t)mixer->panel * (size_t)s->tokens * element;
+    const char *packed = weights;
     trm_status status = op_matmul_pack(mixer->gate_up, x, mixer->x, err);
     for (int i = 0; i < mixer->panels && status == TRM_OK; i++, packed += step) {
         status = op_matmul_run(mixer->gate_up, packed, mixer->x, mixer->both, err);
@@ -134,13 +142,4 @@ static trm_status run_slice(op_mixer *mixer, const float *x, const char *packed,
                                    (char *)mixer->act + (size_t)i * size * element, 0);
     }
     return status == TRM_OK ? op_matmul_run(mixer->down, packed, mixer->act, mixed, err) : status;
-}
-
-trm_status op_mixer_run(op_mixer *mixer, const float *x, const void *packed, float *mixed, trm_error *err) {
-    trm_status status = TRM_OK;
-    for (int i = 0; i < mixer->slices && status == TRM_OK; i++) {
-        const size_t at = (size_t)i * (size_t)mixer->slice;
-        status = run_slice(mixer, x + at, packed, mixed + at, err);
-    }
-    return status;
 }

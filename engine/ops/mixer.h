@@ -27,7 +27,10 @@ size_t op_mixer_packed_size(const op_mixer *mixer);
 /* gate_up: [2 inter, tokens] f32; down: [tokens, inter] f32. */
 void op_mixer_pack(const op_mixer *mixer, const float *gate_up, const float *down, void *packed);
 
-/* x: f32 [tokens, hidden]; mixed: f32 [tokens, hidden]. */
+int op_mixer_slices(const op_mixer *mixer);
+int op_mixer_slice(const op_mixer *mixer); /* channels in one */
+
+/* One slice. x: f32, its rows `hidden` apart; mixed: f32 [tokens, slice]. */
 trm_status op_mixer_run(op_mixer *mixer, const float *x, const void *packed, float *mixed, trm_error *err);
 
 #endif

@@ -10,11 +10,9 @@ struct op_rows {
     int tail;         /* rows of the last block where it is shorter, or 0 */
 };
 
-/* Blocks of at most 128 rows: measured best with the panels of linear.h, where 1 MB of L2 holds a block's
- * activations of every layer of the paper's width. */
-static inline struct op_rows op_rows(int total) {
-    enum { LARGEST = 128 };
-    const int wanted = (total + LARGEST - 1) / LARGEST, block = (total + wanted - 1) / wanted;
+/* Blocks of at most `largest` rows. */
+static inline struct op_rows op_rows(int total, int largest) {
+    const int wanted = (total + largest - 1) / largest, block = (total + wanted - 1) / wanted;
     const int count = (total + block - 1) / block, last = total - (count - 1) * block;
     return (struct op_rows){.total = total, .count = count, .block = block, .tail = last == block ? 0 : last};
 }

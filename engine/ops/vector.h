@@ -54,15 +54,19 @@ INLINE float sigmoid(float x) {
     return 1.0f / (1.0f + fast_exp(-x));
 }
 
-/* x * sigmoid(x), relative error below 1e-4: for results that are kept in 16 or 8 bits. 2^t as above, in base 2. */
-INLINE float coarse_silu(float x) {
-    const float shift = 12582912.0f;
-    const float t = clamp(x * -1.44269504f, 126.0f);
+/* 2^x, relative error below 1e-4: for results that are kept in 16 or 8 bits. */
+INLINE float coarse_exp2(float x) {
+    const float shift = 12582912.0f, t = clamp(x, 126.0f);
     const union bits n = {.value = t + shift};
     const float r = t - (n.value - shift);
     union bits power = {.value = ((0.0551716691f * r + 0.242611122f) * r + 0.693260985f) * r + 0.999928074f};
     power.bits += (int32_t)((uint32_t)n.bits << 23);
-    return x / (1.0f + power.value);
+    return power.value;
+}
+
+/* x * sigmoid(x), as coarse. */
+INLINE float coarse_silu(float x) {
+    return x / (1.0f + coarse_exp2(x * -1.44269504f));
 }
 
 /* `type` is a constant wherever these are inlined. */

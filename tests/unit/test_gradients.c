@@ -110,7 +110,7 @@ static void elementwise_gradients_agree_with_finite_differences(void **state) {
         k->rms_rows(x, zero, ELEMENT_ROWS, ELEMENT_COLS, (float)EPS, y, rinv, NULL);
         k->rms_rows_backward(y, rinv, weight, ELEMENT_ROWS, ELEMENT_COLS, dx, NULL);
         check_gradient("rms_rows", define_rms_rows, x, weight, dx);
-        k->rms_cols(x, zero, ELEMENT_ROWS, ELEMENT_COLS, (float)EPS, y, rinv, NULL);
+        k->rms_cols(x, zero, ELEMENT_ROWS, ELEMENT_COLS, ELEMENT_COLS, (float)EPS, y, rinv, NULL);
         k->rms_cols_backward(y, rinv, weight, ELEMENT_ROWS, ELEMENT_COLS, dx, NULL);
         check_gradient("rms_cols", define_rms_cols, x, weight, dx);
         k->softmax(x, ELEMENT_ROWS, ELEMENT_COLS, SOFTMAX_SCALE, OP_F32, y);

@@ -210,10 +210,49 @@ static void check_rms_rows(int rows, int n, enum op_dtype type) {
     check_rms("rms_rows", forward, backward, rows, n, (size_t)rows, type);
 }
 
+static void reference_cols(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv,
+                           op_bf16 *y16) {
+    REF->rms_cols(x, d, rows, n, (size_t)n, eps, y, rinv, y16);
+}
+
+static void vector_cols(const float *x, const float *d, int rows, int n, float eps, float *y, float *rinv,
+                        op_bf16 *y16) {
+    VEC->rms_cols(x, d, rows, n, (size_t)n, eps, y, rinv, y16);
+}
+
 static void check_rms_cols(int rows, int n, enum op_dtype type) {
-    const rms_forward forward[] = {REF->rms_cols, VEC->rms_cols};
+    const rms_forward forward[] = {reference_cols, vector_cols};
     const rms_backward backward[] = {REF->rms_cols_backward, VEC->rms_cols_backward};
     check_rms("rms_cols", forward, backward, rows, n, (size_t)n, type);
+}
+
+/* A slice of the columns of wider x and y gives the bits that it has among the others. */
+static void check_slice(int rows, int n, enum op_dtype type) {
+    const size_t wide = 2 * (size_t)n, size = (size_t)rows * wide;
+    float *x = normal(size, 7), *d = normal(size, 8), *rinv = zeros(wide);
+    (void)type;
+    for (int k = 0; k < 2; k++) {
+        const struct op_kernels *kernels = k ? VEC : REF;
+        float *whole = zeros(size), *parts = zeros(size), *half = zeros(size / 2);
+        kernels->rms_cols(x, d, rows, 2 * n, wide, 1e-5f, whole, rinv, NULL);
+        for (size_t part = 0; part < 2; part++) {
+            for (int r = 0; r < rows; r++)
+                memcpy(half + (size_t)r * (size_t)n, d + (size_t)r * wide + part * (size_t)n, (size_t)n * sizeof *half);
+            kernels->rms_cols(x + part * (size_t)n, half, rows, n, wide, 1e-5f, parts + part * (size_t)n, rinv, NULL);
+        }
+        assert_memory_equal(parts, whole, size * sizeof *whole);
+        free(half);
+        free(parts);
+        free(whole);
+    }
+    free(rinv);
+    free(d);
+    free(x);
+}
+
+static void a_slice_of_columns_has_the_norm_that_it_has_among_all(void **state) {
+    (void)state;
+    for_each_size(check_slice);
 }
 
 static void norms_over_rows_agree_also_in_place(void **state) {
@@ -427,14 +466,15 @@ static void check_extremes(const struct op_kernels *kernels, enum op_dtype type)
     kernels->softmax(ones, 1, N, 1e4f, type, act);
     assert_true(fabs(value(act, type, N - 1) - 1.0 / N) < 1e-4); /* equal scores share */
 
+    const rms_forward cols = kernels == REF ? reference_cols : vector_cols;
     const struct {
         rms_forward forward;
         rms_backward backward;
         int rows, n;
     } norms[] = {{kernels->rms_rows, kernels->rms_rows_backward, 1, N},
                  {kernels->rms_rows, kernels->rms_rows_backward, N, 1},
-                 {kernels->rms_cols, kernels->rms_cols_backward, N, 1},
-                 {kernels->rms_cols, kernels->rms_cols_backward, 1, N}};
+                 {cols, kernels->rms_cols_backward, N, 1},
+                 {cols, kernels->rms_cols_backward, 1, N}};
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
         norms[i].forward(pair, pair + N, norms[i].rows, norms[i].n, 1e-5f, y, rinv, NULL);
         assert_finite("rms", y, OP_F32, N);
@@ -533,7 +573,7 @@ static void a_puzzle_gives_the_same_bits_at_any_address(void **state) {
             float *in = zeros(size + offset), *y = zeros(size + offset), *ds = zeros(size + offset);
             float *rinv = zeros((size_t)n);
             memcpy(in + offset, x, size * sizeof *x);
-            VEC->rms_cols(in + offset, in + offset, ROWS_OF_PUZZLE, n, 1e-5f, y + offset, rinv, NULL);
+            VEC->rms_cols(in + offset, in + offset, ROWS_OF_PUZZLE, n, (size_t)n, 1e-5f, y + offset, rinv, NULL);
             VEC->rms_cols_backward(y + offset, rinv, in + offset, ROWS_OF_PUZZLE, n, ds + offset, NULL);
             free(rinv);
             free(in);
@@ -567,6 +607,7 @@ int main(void) {
         cmocka_unit_test(bf16_rounds_to_nearest_even),
         cmocka_unit_test(norms_over_rows_agree_also_in_place),
         cmocka_unit_test(norms_over_columns_agree_also_in_place),
+        cmocka_unit_test(a_slice_of_columns_has_the_norm_that_it_has_among_all),
         cmocka_unit_test(gated_units_agree_and_leave_gaps_alone),
         cmocka_unit_test(softmax_agrees_also_in_place),
         cmocka_unit_test(softmax_in_two_parts_is_softmax),
