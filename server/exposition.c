@@ -1,6 +1,7 @@
 /* exposition.c - see exposition.h. No state. */
 #include "server/exposition.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ void srv_sample(struct proto_text *text, const char *name, const struct srv_labe
         add_value(text, labels[i].value);
         proto_text_add_literal(text, "\"");
     }
-    proto_text_addf(text, count ? "} %.15g\n" : " %.15g\n", value);
+    proto_text_add_literal(text, count ? "} " : " ");
+    proto_text_addf(text, value == trunc(value) && fabs(value) < 0x1p53 ? "%.0f\n" : "%.15g\n", value);
 }
 
 void srv_sample_histogram(struct proto_text *text, const char *name, const struct srv_label *labels, int count,

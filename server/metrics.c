@@ -132,14 +132,17 @@ static void write_http(struct proto_text *text, const struct srv_server *server)
                "From the head of a request to the end of its answer.");
     for (int i = 0; i <= m->routes; i++) {
         const struct srv_label label = {"route", route_name(i)};
-        srv_sample_histogram(text, "trm_request_duration_seconds", &label, 1, &m->rows[i].duration);
+        if (m->rows[i].duration.sum > 0) { /* most routes of a server are never asked for */
+            srv_sample_histogram(text, "trm_request_duration_seconds", &label, 1, &m->rows[i].duration);
+        }
     }
     write_single(text, "trm_received_bytes_total", "counter", "Bytes of request bodies.", (double)m->received);
     write_single(text, "trm_sent_bytes_total", "counter", "Bytes of answer bodies.", (double)m->sent);
     write_single(text, "trm_requests_unanswered", "gauge", "Requests that have no or not the whole answer yet.",
                  http.unanswered);
     write_single(text, "trm_connections_open", "gauge", "Open connections.", http.connections);
-    write_single(text, "trm_connections_accepted_total", "counter", "Connections that were accepted.", (double)http.accepted);
+    write_single(text, "trm_connections_accepted_total", "counter", "Connections that were accepted.",
+                 (double)http.accepted);
 }
 
 /* --- models ----------------------------------------------------------------------------------------- */

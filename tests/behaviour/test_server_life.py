@@ -128,7 +128,7 @@ def wait_until_idle(server):
 
 
 def test_sigterm_finishes_accepted_work(start):
-    server = one_slot(start)
+    server = one_slot(start, "--admin-key", "a-key-of-the-admin")
     connection, response = server.open_stream({"grid": EXAMPLE, "options": {
         "max_steps": 1000000, "no_halt": True, "deadline_ms": 2000}})
     events = sse_events(response)
@@ -137,7 +137,9 @@ def test_sigterm_finishes_accepted_work(start):
     wait_until(lambda: server.get("/health/ready").status == 503)
     assert server.get("/health/live").status == 200
     refused = server.post({"grid": EXAMPLE})
-    assert refused.status == 503 and refused.headers["Retry-After"]
+    assert refused.status == 503 and refused.headers["Retry-After"] and refused.headers["Connection"] == "close"
+    assert server.request("POST", "/models/sudoku/reload", headers={"Authorization": "Bearer a-key-of-the-admin"}).status == 503
+    assert b"\ntrm_draining 1\n" in server.get("/metrics").body
     last = None
     for last in events:
         pass
