@@ -250,6 +250,21 @@ def test_tls_streams(tls):
     connection.close()
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "application/x-ndjson"])
+def test_a_client_that_leaves_through_tls_frees_its_slot(tmp_path, accept):
+    one = Tls(tmp_path, "--workers", "1", "--slots", "1", "--step-limit", "1000000")
+    endless = json.dumps({"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}})
+    for _ in range(3):
+        with one.raw() as raw:
+            raw.sendall(f"POST /solve HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n"
+                        f"Content-Length: {len(endless)}\r\n\r\n{endless}".encode())
+    connection = one.connect()
+    connection.request("POST", "/solve", json.dumps(SOLVE))
+    assert json.loads(connection.getresponse().read())["steps"] == 1
+    connection.close()
+    assert one.server.stop() == 0
+
+
 def test_tls_reads_a_body_of_many_records_sent_at_once(tls):
     """Records of 16 KiB arrive together: what GnuTLS holds no event announces."""
     body = json.dumps({"grids": [EXAMPLE] * 40, "options": {"max_steps": 1}}).ljust(900_000).encode()
