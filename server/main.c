@@ -1,12 +1,14 @@
 /* main.c - trm-server: options, models, then the loop until a signal. Exit status 0, 1 (failed) or
  * 2 (usage). */
 #include <fcntl.h>
+#include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "engine/cli.h"
+#include "engine/ops/matmul.h"
 #include "server/log.h"
 #include "server/models.h"
 #include "server/options.h"
@@ -22,6 +24,9 @@ static enum srv_log_level level_of(const char *name) {
 static trm_status serve(const struct srv_options *options, trm_error *err) {
     struct trm_model_options precision;
     struct srv_models models;
+    char onednn[64];
+    srv_log(SRV_INFO, "starting", "version=%s onednn=%s libmicrohttpd=%s libuv=%s", TRM_VERSION,
+            op_library_version(onednn, sizeof onednn), MHD_get_version(), uv_version_string());
     trm_parse_backend(options->backend, &precision.backend); /* options.c has checked the words */
     trm_parse_dtype(options->dtype, &precision.dtype);
     trm_status status = srv_models_open(options->models, options->model_count, &precision, &models, err);

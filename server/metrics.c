@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/ops/matmul.h"
 #include "server/exposition.h"
 #include "server/log.h"
 #include "server/process.h"
@@ -244,11 +245,14 @@ static void write_model_infos(struct proto_text *text, const struct srv_models *
 /* --- the rest --------------------------------------------------------------------------------------- */
 
 static void write_server(struct proto_text *text, const struct srv_server *server, const struct srv_stats *stats) {
-    const struct srv_label build[] = {
-        {"version", TRM_VERSION}, {"libmicrohttpd", MHD_get_version()}, {"libuv", uv_version_string()}};
+    char onednn[64];
+    const struct srv_label build[] = {{"version", TRM_VERSION},
+                                      {"onednn", op_library_version(onednn, sizeof onednn)},
+                                      {"libmicrohttpd", MHD_get_version()},
+                                      {"libuv", uv_version_string()}};
     const struct srv_label reduced[] = {{"what", "rollouts"}, {"what", "steps"}};
     srv_family(text, "trm_build_info", "gauge", "This program; always 1.");
-    srv_sample(text, "trm_build_info", build, 3, 1);
+    srv_sample(text, "trm_build_info", build, sizeof build / sizeof *build, 1);
     write_single(text, "trm_draining", "gauge", "1 when no new work is accepted.", server->draining);
     write_single(text, "trm_workers", "gauge", "Threads that compute.", stats->workers);
     write_single(text, "trm_queue_limit", "gauge", "Rollouts that may wait, of all models.", stats->max_queue);

@@ -3,21 +3,23 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 static void read_memory(struct srv_process *process) {
-    unsigned long pages[2];
+    char line[128], *rest;
     double page = (double)sysconf(_SC_PAGESIZE);
     FILE *file = fopen("/proc/self/statm", "re");
-    if (file && fscanf(file, "%lu %lu", &pages[0], &pages[1]) == 2) {
-        process->virtual_bytes = (double)pages[0] * page;
-        process->resident_bytes = (double)pages[1] * page;
+    if (!file) {
+        return;
     }
-    if (file) {
-        fclose(file);
+    if (fgets(line, sizeof line, file)) { /* pages in all, pages resident ... */
+        process->virtual_bytes = (double)strtoul(line, &rest, 10) * page;
+        process->resident_bytes = (double)strtoul(rest, NULL, 10) * page;
     }
+    fclose(file);
 }
 
 static int count_files(void) {

@@ -126,21 +126,29 @@ static void start(struct srv_server *server, struct srv_model *model, struct srv
     }
 }
 
+/* False with *problem filled in if there is nothing to reload, or not now. */
+static bool may_start(const struct srv_server *server, const struct srv_model *model, const char *name,
+                      struct proto_problem *problem) {
+    if (!model) {
+        proto_problem_set(problem, PROTO_UNKNOWN_MODEL, "", "there is no model '%.100s'; see /models", name);
+        return false;
+    }
+    if (server->draining) {
+        return proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "nothing is loaded any more");
+    }
+    if (model->reloading) {
+        return proto_problem_set(problem, PROTO_CONFLICT, "", "model '%.100s' is being reloaded already", name);
+    }
+    return true;
+}
+
 void srv_reload(struct srv_exchange *x) {
     struct srv_server *server = x->server;
     struct proto_problem problem;
     char name[sizeof x->path];
     srv_exchange_segment(x, name, sizeof name);
     struct srv_model *model = srv_models_find(server->models, name);
-    bool good = true;
-    if (!model) {
-        good = proto_problem_set(&problem, PROTO_UNKNOWN_MODEL, "", "there is no model '%.100s'; see /models", name);
-    } else if (good && server->draining) {
-        good = proto_problem_set(&problem, PROTO_SHUTTING_DOWN, "", "nothing is loaded any more");
-    } else if (good && model->reloading) {
-        good = proto_problem_set(&problem, PROTO_CONFLICT, "", "model '%.100s' is being reloaded already", name);
-    }
-    if (good) {
+    if (may_start(server, model, name, &problem)) {
         start(server, model, x);
     } else {
         srv_reply_problem(x, &problem);

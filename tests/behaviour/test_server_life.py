@@ -220,6 +220,11 @@ def test_flag_wins_over_environment_over_file(start, tmp_path):
     assert "1 to 5" in server.post({"grids": []}).json()["detail"]
 
 
+def test_the_preset_for_production_is_valid(start):
+    server = start("--config", os.path.join(ROOT, "config", "server", "production.json"))
+    assert server.is_healthy() and server.log[0].startswith("{")
+
+
 def test_a_wrong_member_of_the_file_is_named(tmp_path):
     config = tmp_path / "server.json"
     for text, word in (('{"prot": 1}', "prot"), ('{"port": "x"}', "port"), ("{", "line"), ("[]", "object"),

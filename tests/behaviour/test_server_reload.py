@@ -177,6 +177,15 @@ def test_nothing_is_lost_while_models_are_reloaded(start, served):
     assert server.is_healthy()
 
 
+def test_a_model_is_reloaded_once_at_a_time(start, served):
+    server = start("--admin-key", KEY, model=served)
+    with ThreadPoolExecutor(16) as pool:
+        statuses = [reply.status for reply in pool.map(lambda _: reload(server), range(64))]
+    assert set(statuses) <= {200, 409} and 200 in statuses
+    metrics = server.get("/metrics").body.decode()
+    assert f'trm_reloads_total{{model="sudoku",result="ok"}} {statuses.count(200)}\n' in metrics
+
+
 def test_a_client_that_leaves_does_not_stop_a_reload(start, served):
     server = start("--admin-key", KEY, model=served)
     before = q_of(server)
