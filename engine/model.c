@@ -18,7 +18,8 @@ static enum trm_puzzle puzzle_kind(const char *name) {
 }
 
 const char *trm_dtype_name(enum trm_dtype dtype) {
-    static const char *const names[] = {[TRM_DTYPE_AUTO] = "auto", [TRM_DTYPE_F32] = "f32", [TRM_DTYPE_BF16] = "bf16"};
+    static const char *const names[] = {
+        [TRM_DTYPE_AUTO] = "auto", [TRM_DTYPE_F32] = "f32", [TRM_DTYPE_BF16] = "bf16", [TRM_DTYPE_INT8] = "int8"};
     return (size_t)dtype < sizeof names / sizeof *names ? names[dtype] : NULL;
 }
 

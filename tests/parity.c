@@ -1,6 +1,6 @@
 /* parity.c - holds the engine against values that the original PyTorch code computed.
  *
- *     parity [--backend onednn|reference] [--dtype f32|bf16] FILE.safetensors ...
+ *     parity [--backend onednn|reference] [--dtype f32|bf16|int8] FILE.safetensors ...
  *
  * Each file says by its metadata whether it holds an inference or a training run. For every
  * quantity the worst difference is printed beside its tolerance (golden README section 6); the exit
@@ -16,7 +16,7 @@
 #include "tests/parity.h"
 
 static int usage(FILE *to, int code) {
-    fputs("usage: parity [--backend onednn|reference] [--dtype f32|bf16] FILE.safetensors ...\n"
+    fputs("usage: parity [--backend onednn|reference] [--dtype f32|bf16|int8] FILE.safetensors ...\n"
           "Compares inference and training runs with recorded ones; exits 1 beyond tolerance.\n",
           to);
     return code;
@@ -25,13 +25,14 @@ static int usage(FILE *to, int code) {
 /* A recorded bf16 run: its weights and f32 values are in `weights_file`, in the same directory. */
 static trm_status check_bf16_record(const char *path, const st_file *record, const char *weights_file,
                                     enum trm_backend backend, struct parity *parity, trm_error *err) {
+    const struct trm_model_options options = {.backend = backend, .dtype = TRM_DTYPE_BF16};
     const char *slash = strrchr(path, '/');
     model_checkpoint *golden = NULL;
     char weights_path[4096];
     snprintf(weights_path, sizeof weights_path, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, weights_file);
     trm_status status = model_checkpoint_open(weights_path, &golden, err);
     if (status == TRM_OK)
-        status = parity_infer_bf16(golden, record, backend, parity, err);
+        status = parity_infer_near(golden, record, &options, parity, err);
     model_checkpoint_close(golden);
     return status;
 }
@@ -43,9 +44,9 @@ static trm_status check_golden(const char *path, const struct trm_model_options 
     if (status != TRM_OK)
         return status;
     const char *kind = st_metadata(model_checkpoint_file(golden), "kind");
-    const bool bf16 = options->dtype == TRM_DTYPE_BF16;
+    const bool near = options->dtype == TRM_DTYPE_BF16 || options->dtype == TRM_DTYPE_INT8;
     if (kind && strcmp(kind, "infer") == 0)
-        status = bf16 ? parity_infer_bf16(golden, NULL, options->backend, parity, err)
+        status = near ? parity_infer_near(golden, NULL, options, parity, err)
                       : parity_infer(golden, options->backend, parity, err);
     else if (kind && strcmp(kind, "train") == 0)
         status = parity_train(golden, options->backend, parity, err);

@@ -15,10 +15,10 @@ struct parity {
  * differences are printed and clear parity->passed. */
 trm_status parity_infer(const model_checkpoint *golden, enum trm_backend backend, struct parity *parity,
                         trm_error *err);
-/* The run of `golden` in bf16: no further from the f32 values in it than the original's own bf16 run,
+/* The run of `golden` in bf16 or int8: no further from the f32 values in it than the original's own bf16 run,
  * recorded in `original`, or than is usual where that is NULL. */
-trm_status parity_infer_bf16(const model_checkpoint *golden, const st_file *original, enum trm_backend backend,
-                             struct parity *parity, trm_error *err);
+trm_status parity_infer_near(const model_checkpoint *golden, const st_file *original,
+                             const struct trm_model_options *options, struct parity *parity, trm_error *err);
 trm_status parity_train(const model_checkpoint *golden, enum trm_backend backend, struct parity *parity,
                         trm_error *err);
 

@@ -154,7 +154,7 @@ trm_status parity_infer(const model_checkpoint *golden, enum trm_backend backend
     return status;
 }
 
-/* ---- bf16: no further from f32 than the original's bf16 run ---- */
+/* ---- bf16: no further from f32 than the original's bf16 run; int8: within what was measured ---- */
 
 /* How far logits are from others. */
 struct distance {
@@ -190,19 +190,21 @@ static const double TIES = 0.01;
 
 /* Where the original's bf16 run is not recorded only the first step is judged: random weights
  * amplify rounding from step to step, some without end (golden README section 6). */
-static const struct distance usual = {.max = 0.2, .relative = 0.05, .agreement = 0.94};
+static const struct distance usual[] = {[TRM_DTYPE_BF16] = {.max = 0.2, .relative = 0.05, .agreement = 0.94},
+                                        [TRM_DTYPE_INT8] = {.max = 0.5, .relative = 0.15, .agreement = 0.85}};
 
-struct bf16_judge {
+struct near_judge {
     const st_file *exact;    /* the f32 run */
     const st_file *original; /* the original's bf16 run; NULL: `usual` */
+    enum trm_dtype dtype;
     struct parity *parity;
 };
 
 static trm_status judge_distance(void *arg, const struct run *run, int step, trm_error *err) {
-    const struct bf16_judge *judge = arg;
+    const struct near_judge *judge = arg;
     const size_t count = (size_t)run->batch * run->logits_size;
     const struct st_tensor *exact, *original;
-    struct distance bound = usual;
+    struct distance bound = usual[judge->dtype];
     char name[64];
     snprintf(name, sizeof name, "io.step%d.logits", step);
     trm_status status = parity_find(judge->exact, name, ST_F32, count, &exact, err);
@@ -214,8 +216,8 @@ static trm_status judge_distance(void *arg, const struct run *run, int step, trm
     if (status != TRM_OK)
         return status;
     const struct distance ours = measure(run->logits, exact->data, count, run->vocab);
-    printf("  %-20s bf16 from f32: max %.3f  relative %.4f  argmax %.3f", name, ours.max, ours.relative,
-           ours.agreement);
+    printf("  %-20s %s from f32: max %.3f  relative %.4f  argmax %.3f", name, trm_dtype_name(judge->dtype), ours.max,
+           ours.relative, ours.agreement);
     if (!judge->original && step > 1) {
         puts("  (not judged)");
         return TRM_OK;
@@ -228,11 +230,13 @@ static trm_status judge_distance(void *arg, const struct run *run, int step, trm
     return TRM_OK;
 }
 
-trm_status parity_infer_bf16(const model_checkpoint *golden, const st_file *original, enum trm_backend backend,
-                             struct parity *parity, trm_error *err) {
-    struct bf16_judge judge = {.exact = model_checkpoint_file(golden), .original = original, .parity = parity};
+trm_status parity_infer_near(const model_checkpoint *golden, const st_file *original,
+                             const struct trm_model_options *options, struct parity *parity, trm_error *err) {
+    struct near_judge judge = {
+        .exact = model_checkpoint_file(golden), .original = original, .dtype = options->dtype, .parity = parity};
     struct run run = {0};
-    trm_status status = replay(golden, backend, OP_BF16, judge_distance, &judge, &run, err);
+    trm_status status =
+        replay(golden, options->backend, op_operand_type(options->dtype), judge_distance, &judge, &run, err);
     release(&run);
     return status;
 }

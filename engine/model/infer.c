@@ -38,7 +38,8 @@ struct infer_machine {
 static trm_status allocate(infer_machine *m, trm_error *err) {
     const struct infer_weights *w = m->weights;
     const struct model_config *c = w->plain.config;
-    const size_t tokens = (size_t)c->tokens, hidden = (size_t)c->hidden_size, element = op_operand_size(w->dtype);
+    const size_t tokens = (size_t)c->tokens, hidden = (size_t)c->hidden_size,
+                 element = op_operand_size(op_passed_type(w->dtype));
     const size_t chunk = (size_t)w->chunk, all = chunk * m->plane, block = (size_t)w->rows.block;
     const size_t group = (size_t)w->group * block, width = (size_t)c->num_heads * (size_t)c->head_dim;
     const bool bf16 = w->dtype == OP_BF16;
@@ -131,12 +132,12 @@ static void end_stage(infer_machine *m, enum model_stage stage) {
 
 /* ---- a layer ---- */
 
-/* Element `index` of an operand array. */
+/* Element `index` of an array that operations hand to each other. */
 static void *operand_at(const infer_machine *m, const void *array, size_t index) {
-    return (char *)(uintptr_t)array + index * op_operand_size(m->weights->dtype);
+    return (char *)(uintptr_t)array + index * op_operand_size(op_passed_type(m->weights->dtype));
 }
 
-/* The form in which a product reads x from element `index` on. */
+/* The form in which operations take x, from element `index` on. */
 static const void *operand(const infer_machine *m, const float *x, const op_bf16 *x16, size_t index) {
     return m->weights->dtype == OP_BF16 ? (const void *)(x16 + index) : (const void *)(x + index);
 }
@@ -181,8 +182,8 @@ static trm_status add_attended(infer_machine *m, const struct infer_layer *layer
     const struct op_rows *rows = &m->weights->rows;
     const size_t hidden = (size_t)c->hidden_size, start = op_rows_at(rows, first);
     const size_t width = (size_t)c->num_heads * (size_t)c->head_dim;
-    trm_status status =
-        op_linear_run(m->ops.o, first, count, operand_at(m, m->attended, start * width), layer->o, m->residual, err);
+    op_linear_load(m->ops.o, first, count, operand_at(m, m->attended, start * width));
+    trm_status status = op_linear_run(m->ops.o, layer->o, m->residual, err);
     end_stage(m, MODEL_STAGE_ATTEND_O);
     for (int block = first; block < first + count && status == TRM_OK; block++) {
         const size_t row = op_rows_at(rows, block), at = row * hidden;
@@ -202,8 +203,10 @@ static trm_status run_mlp(infer_machine *m, const struct infer_layer *layer, int
     trm_status status =
         op_gated_run(m->ops.gated, first, count, operand(m, m->y, m->y16, start * hidden), layer->gated, m->act, err);
     end_stage(m, MODEL_STAGE_GATED);
-    if (status == TRM_OK)
-        status = op_linear_run(m->ops.down, first, count, m->act, layer->down, m->residual, err);
+    if (status == TRM_OK) {
+        op_linear_load(m->ops.down, first, count, m->act);
+        status = op_linear_run(m->ops.down, layer->down, m->residual, err);
+    }
     end_stage(m, MODEL_STAGE_DOWN);
     for (int block = first; block < first + count && status == TRM_OK; block++) {
         const size_t row = op_rows_at(rows, block), at = row * hidden;
@@ -250,9 +253,8 @@ static trm_status run_heads(infer_machine *m, int index, const float *z, trm_err
     embed_q_forward(&m->weights->plain, z, m->q + 2 * index);
     if (m->y16)
         m->kernels->to_bf16(z, m->plane, m->y16 + at);
-    trm_status status =
-        op_linear_run(m->ops.lm_head, 0, m->weights->rows.count, m->y16 ? (const void *)(m->y16 + at) : z,
-                      m->weights->lm_head, m->logits + logits, err);
+    op_linear_load(m->ops.lm_head, 0, m->weights->rows.count, m->y16 ? (const void *)(m->y16 + at) : z);
+    trm_status status = op_linear_run(m->ops.lm_head, m->weights->lm_head, m->logits + logits, err);
     end_stage(m, MODEL_STAGE_HEADS);
     return status;
 }

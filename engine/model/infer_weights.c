@@ -26,8 +26,11 @@ static trm_status plan_attention(op_context *context, const struct infer_weights
                                            .dim = c->head_dim,
                                            .rope_theta = c->pos_encodings == MODEL_POS_ROPE ? c->rope_theta : 0.0,
                                            .dtype = w->dtype};
-    const struct op_linear_shape o = {
-        .rows = w->rows, .in = c->num_heads * c->head_dim, .out = c->hidden_size, .dtype = w->dtype};
+    const struct op_linear_shape o = {.rows = w->rows,
+                                      .blocks = w->group,
+                                      .in = c->num_heads * c->head_dim,
+                                      .out = c->hidden_size,
+                                      .dtype = w->dtype};
     trm_status status = op_attend_create(context, &attend, &ops->attend, err);
     return status == TRM_OK ? op_linear_create(context, &o, &ops->o, err) : status;
 }
@@ -35,10 +38,15 @@ static trm_status plan_attention(op_context *context, const struct infer_weights
 trm_status infer_plan(op_context *context, const struct infer_weights *w, struct infer_operations *ops,
                       trm_error *err) {
     const struct model_config *c = w->plain.config;
-    const struct op_gated_shape gated = {.rows = w->rows, .in = c->hidden_size, .inter = c->inter, .dtype = w->dtype};
-    const struct op_linear_shape down = {.rows = w->rows, .in = c->inter, .out = c->hidden_size, .dtype = w->dtype};
-    const struct op_linear_shape head = {
-        .rows = w->rows, .in = c->hidden_size, .out = c->vocab_size, .dtype = w->dtype};
+    const struct op_gated_shape gated = {
+        .rows = w->rows, .blocks = w->group, .in = c->hidden_size, .inter = c->inter, .dtype = w->dtype};
+    const struct op_linear_shape down = {
+        .rows = w->rows, .blocks = w->group, .in = c->inter, .out = c->hidden_size, .dtype = w->dtype};
+    const struct op_linear_shape head = {.rows = w->rows,
+                                         .blocks = w->rows.count,
+                                         .in = c->hidden_size,
+                                         .out = c->vocab_size,
+                                         .dtype = op_passed_type(w->dtype)};
     const struct op_mixer_shape mixer = {
         .tokens = c->tokens, .inter = c->inter_t, .hidden = c->hidden_size, .dtype = w->dtype};
     trm_status status =

@@ -30,7 +30,7 @@ struct infer_layer {
 struct infer_weights {
     struct model_tensors plain;
     enum trm_backend backend;
-    enum op_dtype dtype;
+    enum op_dtype dtype;                    /* of the products; the heads' is op_passed_type(dtype) */
     struct op_rows rows;                    /* the blocks of a puzzle's tokens */
     int group;                              /* blocks that go through the gated MLP together */
     int chunk;                              /* puzzles that go through the network together, at most */

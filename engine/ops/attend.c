@@ -15,6 +15,7 @@ struct op_attend {
     struct op_attend_shape shape;
     struct op_rows queries;
     const struct op_kernels *kernels;
+    enum op_dtype inner;              /* of the operands of scores and mixing */
     op_linear *query;                 /* one head's q: [block, in] -> [block, dim] */
     op_linear *key_value;             /* one head's k and v: [block, in] -> [block, 2 dim] */
     op_matmul *scores, *scores_end;   /* S = Q K^T: [queries, dim] -> [queries, tokens] */
@@ -36,7 +37,8 @@ struct op_attend {
 
 static trm_status plan(op_attend *at, op_context *context, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
-    struct op_linear_shape project = {.rows = s->rows, .in = s->in, .out = s->dim, .dtype = s->dtype};
+    struct op_linear_shape project = {
+        .rows = s->rows, .blocks = s->rows.count, .in = s->in, .out = s->dim, .dtype = s->dtype};
     trm_status status = op_linear_create(context, &project, &at->query, err);
     project.out = 2 * s->dim;
     if (status == TRM_OK)
@@ -50,9 +52,9 @@ static trm_status plan(op_attend *at, op_context *context, trm_error *err) {
                                            .ldb = 2 * s->dim,
                                            .b_transposed = true,
                                            .b_packed = true,
-                                           .dtype = s->dtype};
+                                           .dtype = at->inner};
         const struct op_matmul_shape pv = {
-            .m = rows, .k = s->rows.total, .n = s->dim, .ldb = 2 * s->dim, .b_packed = true, .dtype = s->dtype};
+            .m = rows, .k = s->rows.total, .n = s->dim, .ldb = 2 * s->dim, .b_packed = true, .dtype = at->inner};
         if (rows > 0)
             status = op_matmul_create(context, &qk, scores[i], err);
         if (rows > 0 && status == TRM_OK)
@@ -65,7 +67,7 @@ static trm_status allocate(op_attend *at, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const size_t tokens = (size_t)s->rows.total, block = (size_t)at->queries.block, dim = (size_t)s->dim;
     const size_t half = dim / 2;
-    const bool bf16 = s->dtype == OP_BF16;
+    const bool bf16 = at->inner == OP_BF16;
     const struct {
         void **buffer;
         size_t bytes;
@@ -96,6 +98,9 @@ trm_status op_attend_create(op_context *context, const struct op_attend_shape *s
     at->shape = *shape;
     at->queries = op_rows(shape->rows.total, QUERY_ROWS);
     at->kernels = op_kernels(op_context_backend(context));
+    at->inner = shape->dtype;
+    if (shape->dtype == OP_INT8)
+        at->inner = op_operand_type(op_settle_dtype(op_context_backend(context), TRM_DTYPE_AUTO));
     trm_status status = plan(at, context, err);
     if (status == TRM_OK)
         status = allocate(at, err);
@@ -150,13 +155,12 @@ trm_status op_attend_pack(op_attend *at, const float *weight, void *packed, trm_
 /* ---- running ---- */
 
 /* q, k, v of one head for all tokens; k and v packed, q an operand [tokens, dim]. */
-static trm_status prepare_head(op_attend *at, const void *x, const char *packed, const void **q, trm_error *err) {
+static trm_status prepare_head(op_attend *at, const char *packed, const void **q, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const size_t dim = (size_t)s->dim, tokens = (size_t)s->rows.total;
-    trm_status status = op_linear_run(at->query, 0, s->rows.count, x, packed, at->q, err);
+    trm_status status = op_linear_run(at->query, packed, at->q, err);
     if (status == TRM_OK)
-        status =
-            op_linear_run(at->key_value, 0, s->rows.count, x, packed + op_linear_packed_size(at->query), at->kv, err);
+        status = op_linear_run(at->key_value, packed + op_linear_packed_size(at->query), at->kv, err);
     if (status == TRM_OK && s->rope_theta > 0.0) {
         at->kernels->rope(at->q, s->rows.total, 1, s->dim, dim, at->cosine, at->sine, 1.0f);
         at->kernels->rope(at->kv, s->rows.total, 1, s->dim, 2 * dim, at->cosine, at->sine, 1.0f);
@@ -171,34 +175,38 @@ static trm_status prepare_head(op_attend *at, const void *x, const char *packed,
     return status;
 }
 
-/* One block of queries of one head. q: operand [rows, dim]; out: operand, rows `width` apart. */
+/* One block of queries of one head. q: operand [rows, dim]; out: rows `width` apart. */
 static trm_status run_block(op_attend *at, int index, const void *q, void *out, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const int rows = op_rows_in(&at->queries, index);
     const bool whole = rows == at->queries.block;
-    void *weights = s->dtype == OP_BF16 ? at->weight16 : at->score;
+    void *weights = at->inner == OP_BF16 ? at->weight16 : at->score;
     trm_status status = op_matmul_run(whole ? at->scores : at->scores_end, q, at->keys, at->score, err);
     if (status != TRM_OK)
         return status;
-    at->kernels->exponentials(at->score, rows, s->rows.total, 1.0f / sqrtf((float)s->dim), s->dtype, weights,
+    at->kernels->exponentials(at->score, rows, s->rows.total, 1.0f / sqrtf((float)s->dim), at->inner, weights,
                               at->inverse);
     status = op_matmul_run(whole ? at->combine : at->combine_end, weights, at->values, at->sum, err);
     if (status == TRM_OK)
-        at->kernels->scale_rows(at->sum, at->inverse, rows, s->dim, s->dtype, out, (size_t)s->heads * (size_t)s->dim);
+        at->kernels->scale_rows(at->sum, at->inverse, rows, s->dim, op_passed_type(s->dtype), out,
+                                (size_t)s->heads * (size_t)s->dim);
     return status;
 }
 
 trm_status op_attend_run(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
-    const size_t element = op_operand_size(s->dtype), dim = (size_t)s->dim, width = (size_t)s->heads * dim;
+    const size_t element = op_operand_size(at->inner), passed = op_operand_size(op_passed_type(s->dtype));
+    const size_t dim = (size_t)s->dim, width = (size_t)s->heads * dim;
     trm_status status = TRM_OK;
+    op_linear_load(at->query, 0, s->rows.count, x);
+    op_linear_load(at->key_value, 0, s->rows.count, x);
     for (int head = 0; head < s->heads && status == TRM_OK; head++) {
         const void *q = NULL;
-        status = prepare_head(at, x, (const char *)packed + (size_t)head * at->head_bytes, &q, err);
+        status = prepare_head(at, (const char *)packed + (size_t)head * at->head_bytes, &q, err);
         for (int i = 0; i < at->queries.count && status == TRM_OK; i++) {
             const size_t row = op_rows_at(&at->queries, i);
             status = run_block(at, i, (const char *)q + row * dim * element,
-                               (char *)out + (row * width + (size_t)head * dim) * element, err);
+                               (char *)out + (row * width + (size_t)head * dim) * passed, err);
         }
     }
     return status;

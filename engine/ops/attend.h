@@ -13,7 +13,8 @@ struct op_attend_shape {
     struct op_rows rows; /* tokens */
     int in, heads, dim;  /* width = heads * dim */
     double rope_theta;   /* 0: no rotary positions */
-    enum op_dtype dtype;
+    enum op_dtype
+        dtype; /* of the projections, and of scores and mixing, which with OP_INT8 are bf16 where it is fast */
 };
 
 typedef struct op_attend op_attend;
@@ -27,7 +28,7 @@ size_t op_attend_packed_size(const op_attend *attend);
 /* weight: [3 width, in] f32: all q heads, all k heads, all v heads. */
 trm_status op_attend_pack(op_attend *attend, const float *weight, void *packed, trm_error *err);
 
-/* x: operand [tokens, in]; out: operand [tokens, width], heads side by side. */
+/* x: [tokens, in]; out: [tokens, width], heads side by side; both of op_passed_type(dtype). */
 trm_status op_attend_run(op_attend *attend, const void *x, const void *packed, void *out, trm_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/ops/kernels.h"
+#include "engine/ops/panel.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -18,8 +19,11 @@ struct op_gated {
     int panel, panels;      /* channels of inter in a panel, which holds as many of gate and of up */
     size_t panel_bytes;     /* of packed weights */
     op_matmul *block, *end; /* [rows, in] -> [rows, 2 panel]; `end` for the tail, may be NULL */
-    float *both;            /* [block, 2 panel] */
+    void *both;             /* [block, 2 panel] f32, or int32 for OP_INT8 */
     float *gather;          /* [2 panel, in] for packing */
+    /* OP_INT8 only. */
+    const struct op_int8_kernels *int8;
+    struct op_int8_rows rows; /* [blocks * rows.block, in] */
 };
 
 /* The largest divisor of inter whose panel of weights, gate and up, and of results fit. */
@@ -40,6 +44,7 @@ trm_status op_gated_create(op_context *context, const struct op_gated_shape *sha
         return trm_fail_memory(err, sizeof *g);
     g->shape = *shape;
     g->kernels = op_kernels(op_context_backend(context));
+    g->int8 = op_int8_kernels(op_context_backend(context));
     g->panel = choose_panel(shape);
     g->panels = shape->inter / g->panel;
     struct op_matmul_shape product = {.m = shape->rows.block,
@@ -53,14 +58,17 @@ trm_status op_gated_create(op_context *context, const struct op_gated_shape *sha
     product.m = shape->rows.tail;
     if (status == TRM_OK && shape->rows.tail > 0)
         status = op_matmul_create(context, &product, &g->end, err);
-    if (status == TRM_OK && (posix_memalign((void **)&g->both, ALIGNMENT, wide * (size_t)shape->rows.block) != 0 ||
+    if (status == TRM_OK && (posix_memalign(&g->both, ALIGNMENT, wide * (size_t)shape->rows.block) != 0 ||
                              posix_memalign((void **)&g->gather, ALIGNMENT, wide * (size_t)shape->in) != 0))
         status = trm_fail_memory(err, wide * (size_t)shape->in);
+    if (status == TRM_OK && shape->dtype == OP_INT8)
+        status =
+            op_int8_rows_create((size_t)shape->blocks * (size_t)shape->rows.block, (size_t)shape->in, &g->rows, err);
     if (status != TRM_OK) {
         op_gated_destroy(g);
         return status;
     }
-    g->panel_bytes = (op_matmul_packed_size(g->block) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    g->panel_bytes = op_panel_size(g->block, shape->dtype, 2 * g->panel);
     *out = g;
     return TRM_OK;
 }
@@ -72,6 +80,7 @@ void op_gated_destroy(op_gated *g) {
     op_matmul_destroy(g->end);
     free(g->both);
     free(g->gather);
+    op_int8_rows_destroy(&g->rows);
     free(g);
 }
 
@@ -85,27 +94,46 @@ trm_status op_gated_pack(op_gated *g, const float *weight, void *packed, trm_err
     for (int i = 0; i < g->panels && status == TRM_OK; i++) {
         memcpy(g->gather, weight + (size_t)i * step, step * sizeof(float));
         memcpy(g->gather + step, weight + up + (size_t)i * step, step * sizeof(float));
-        status = op_matmul_pack(g->block, g->gather, (char *)packed + (size_t)i * g->panel_bytes, err);
+        status = op_panel_pack(g->block, g->shape.dtype, g->gather, 2 * g->panel, g->shape.in,
+                               (char *)packed + (size_t)i * g->panel_bytes, err);
     }
     return status;
+}
+
+/* act = silu(gate) * up of the block in g->both; `row`: its first row in the call. */
+static void join(op_gated *g, size_t row, int rows, const char *packed, void *act) {
+    const struct op_gated_shape *s = &g->shape;
+    const size_t panel = (size_t)g->panel;
+    if (s->dtype == OP_INT8) {
+        const struct op_int8_product gate =
+            op_panel_product(g->block, packed, 2 * g->panel, g->both, g->rows.scale + row);
+        const struct op_int8_product up = op_int8_from_column(&gate, panel);
+        g->int8->swiglu(&gate, &up, rows, g->panel, act, (size_t)s->inter);
+    } else {
+        const float *gate = g->both;
+        g->kernels->swiglu(gate, gate + panel, rows, panel, 2 * panel, s->dtype, act, (size_t)s->inter);
+    }
 }
 
 trm_status op_gated_run(op_gated *g, int first, int count, const void *x, const void *packed, void *act,
                         trm_error *err) {
     const struct op_gated_shape *s = &g->shape;
-    const size_t element = op_operand_size(s->dtype), panel = (size_t)g->panel, inter = (size_t)s->inter;
-    const size_t start = op_rows_at(&s->rows, first);
+    const size_t in = (size_t)s->in * op_operand_size(s->dtype), out = op_operand_size(op_passed_type(s->dtype));
+    const size_t start = op_rows_at(&s->rows, first), inter = (size_t)s->inter;
+    if (s->dtype == OP_INT8) {
+        g->int8->quantise_rows(x, op_rows_of(&s->rows, first, count), s->in, g->rows.q, g->rows.scale);
+        x = g->rows.q;
+    }
     for (int i = 0; i < g->panels; i++)
         for (int block = first; block < first + count; block++) {
             const size_t row = op_rows_at(&s->rows, block) - start;
             const int rows = op_rows_in(&s->rows, block);
-            trm_status status = op_matmul_run(rows == s->rows.block ? g->block : g->end,
-                                              (const char *)x + row * (size_t)s->in * element,
-                                              (const char *)packed + (size_t)i * g->panel_bytes, g->both, err);
+            const char *panel = (const char *)packed + (size_t)i * g->panel_bytes;
+            trm_status status = op_matmul_run(rows == s->rows.block ? g->block : g->end, (const char *)x + row * in,
+                                              panel, g->both, err);
             if (status != TRM_OK)
                 return status;
-            g->kernels->swiglu(g->both, g->both + panel, rows, panel, 2 * panel, s->dtype,
-                               (char *)act + (row * inter + (size_t)i * panel) * element, inter);
+            join(g, row, rows, panel, (char *)act + (row * inter + (size_t)i * (size_t)g->panel) * out);
         }
     return TRM_OK;
 }

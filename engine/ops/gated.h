@@ -14,8 +14,9 @@
 
 struct op_gated_shape {
     struct op_rows rows;
+    int blocks; /* at most, in one call */
     int in, inter;
-    enum op_dtype dtype; /* of x, W and act */
+    enum op_dtype dtype; /* of the products */
 };
 
 typedef struct op_gated op_gated;
@@ -28,7 +29,8 @@ size_t op_gated_packed_size(const op_gated *gated);
 /* weight: [2 inter, in] f32. */
 trm_status op_gated_pack(op_gated *gated, const float *weight, void *packed, trm_error *err);
 
-/* `count` blocks from block `first` on, n rows in all. x: operand [n, in]; act: operand [n, inter]. */
+/* `count` blocks from block `first` on, n rows in all. x: [n, in], act: [n, inter], both of
+ * op_passed_type(dtype). */
 trm_status op_gated_run(op_gated *gated, int first, int count, const void *x, const void *packed, void *act,
                         trm_error *err);
 

@@ -13,10 +13,6 @@ static const float TINY = 1e-30f;
 
 /* ---- reference ---- */
 
-static float element(const void *x, enum op_dtype type, size_t index) {
-    return type == OP_BF16 ? op_bf16_to_f32(((const op_bf16 *)x)[index]) : ((const float *)x)[index];
-}
-
 static float value(const struct op_int8_product *p, int r, int i) {
     return (float)(p->sums[(size_t)r * p->stride + (size_t)i] - p->offset[i]) * p->row_scale[r] * p->col_scale[i];
 }
@@ -27,10 +23,10 @@ INLINE float scale_for(float largest) {
 }
 
 /* The scale of a line of `length` elements, `step` apart. */
-static float scale_of(const void *x, enum op_dtype type, size_t first, int length, size_t step) {
+static float scale_of(const float *x, int length, size_t step) {
     float largest = 0.0f;
     for (int i = 0; i < length; i++) {
-        const float size = fabsf(element(x, type, first + (size_t)i * step));
+        const float size = fabsf(x[(size_t)i * step]);
         largest = size > largest ? size : largest;
     }
     return scale_for(largest);
@@ -51,24 +47,23 @@ INLINE int8_t quantised(float x, float inverse) {
     return (int8_t)(sum.bits - shift.bits);
 }
 
-static void quantise_rows_reference(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale) {
-    for (int r = 0; r < rows; r++) {
-        const size_t row = (size_t)r * (size_t)n;
-        scale[r] = scale_of(x, type, row, n, 1);
+static void quantise_rows_reference(const float *x, int rows, int n, uint8_t *q, float *scale) {
+    for (int r = 0; r < rows; r++, x += n, q += n) {
+        scale[r] = scale_of(x, n, 1);
         for (int i = 0; i < n; i++)
-            q[row + (size_t)i] =
-                (uint8_t)(quantised(element(x, type, row + (size_t)i), inverse_of(scale[r])) + OP_INT8_ZERO);
+            q[i] = (uint8_t)(quantised(x[i], inverse_of(scale[r])) + OP_INT8_ZERO);
     }
 }
 
-static void quantise_cols_reference(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset) {
+static void quantise_cols_reference(const float *x, size_t stride, int rows, int n, int8_t *q, float *scale,
+                                    int32_t *offset) {
     for (int i = 0; i < n; i++) {
-        scale[i] = scale_of(x, OP_F32, (size_t)i, rows, (size_t)n);
+        scale[i] = scale_of(x + i, rows, stride);
         offset[i] = 0;
         for (int r = 0; r < rows; r++) {
-            const size_t at = (size_t)r * (size_t)n + (size_t)i;
-            q[at] = quantised(x[at], inverse_of(scale[i]));
-            offset[i] += OP_INT8_ZERO * q[at];
+            const int8_t rounded = quantised(x[(size_t)r * stride + (size_t)i], inverse_of(scale[i]));
+            q[(size_t)r * (size_t)n + (size_t)i] = rounded;
+            offset[i] += OP_INT8_ZERO * rounded;
         }
     }
 }
@@ -82,33 +77,6 @@ static void swiglu_reference(const struct op_int8_product *gate, const struct op
         }
 }
 
-static void rms_rows_reference(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y) {
-    for (int r = 0; r < rows; r++) {
-        const size_t row = (size_t)r * (size_t)n;
-        float squares = 0.0f;
-        for (int i = 0; i < n; i++) {
-            const float s = x[row + (size_t)i] + value(d, r, i);
-            y[row + (size_t)i] = s;
-            squares += s * s;
-        }
-        for (int i = 0; i < n; i++)
-            y[row + (size_t)i] /= sqrtf(squares / (float)n + eps);
-    }
-}
-
-static void rms_cols_reference(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y) {
-    for (int i = 0; i < n; i++) {
-        float squares = 0.0f;
-        for (int r = 0; r < rows; r++) {
-            const size_t at = (size_t)r * (size_t)n + (size_t)i;
-            y[at] = x[at] + value(d, r, i);
-            squares += y[at] * y[at];
-        }
-        for (int r = 0; r < rows; r++)
-            y[(size_t)r * (size_t)n + (size_t)i] /= sqrtf(squares / (float)rows + eps);
-    }
-}
-
 static void to_f32_reference(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride) {
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < n; i++)
@@ -119,74 +87,68 @@ const struct op_int8_kernels op_int8_kernels_reference = {
     .quantise_rows = quantise_rows_reference,
     .quantise_cols = quantise_cols_reference,
     .swiglu = swiglu_reference,
-    .rms_rows = rms_rows_reference,
-    .rms_cols = rms_cols_reference,
     .to_f32 = to_f32_reference,
 };
 
 /* ---- vector ---- */
 
-INLINE void quantise_row(const void *x, enum op_dtype type, size_t n, uint8_t *restrict q, float *scale) {
-    float largest = 0.0f;
-#pragma omp simd reduction(max : largest)
-    for (size_t i = 0; i < n; i++) {
-        const float size = fabsf(get(x, type, i));
-        largest = size > largest ? size : largest;
-    }
-    *scale = scale_for(largest);
-    const float inverse = inverse_of(*scale);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        q[i] = (uint8_t)(quantised(get(x, type, i), inverse) + OP_INT8_ZERO);
-}
-
-VECTOR_KERNEL static void quantise_rows(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale) {
+VECTOR_KERNEL static void quantise_rows(const float *x, int rows, int n, uint8_t *q, float *scale) {
     for (int r = 0; r < rows; r++) {
-        const size_t row = (size_t)r * (size_t)n;
-        if (type == OP_BF16)
-            quantise_row((const op_bf16 *)x + row, OP_BF16, (size_t)n, q + row, scale + r);
-        else
-            quantise_row((const float *)x + row, OP_F32, (size_t)n, q + row, scale + r);
+        const float *row = x + (size_t)r * (size_t)n;
+        uint8_t *restrict to = q + (size_t)r * (size_t)n;
+        float largest = 0.0f;
+#pragma omp simd reduction(max : largest)
+        for (int i = 0; i < n; i++) {
+            const float size = fabsf(row[i]);
+            largest = size > largest ? size : largest;
+        }
+        scale[r] = scale_for(largest);
+        const float inverse = inverse_of(scale[r]);
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = (uint8_t)(quantised(row[i], inverse) + OP_INT8_ZERO);
     }
 }
 
 /* `length` columns from column `first` on, in step: their state stays in the first-level cache. */
 enum { COLUMNS = 64 };
 
-INLINE void quantise_columns(const float *x, int rows, size_t n, size_t first, size_t length, int8_t *restrict q,
+INLINE void quantise_columns(const float *x, size_t stride, int rows, size_t length, int8_t *restrict q, size_t n,
                              float *restrict scale, int32_t *restrict offset) {
     float largest[COLUMNS] = {0.0f}, inverse[COLUMNS];
     int32_t total[COLUMNS] = {0};
     for (int r = 0; r < rows; r++) {
-        const size_t row = (size_t)r * n + first;
+        const float *row = x + (size_t)r * stride;
 #pragma omp simd
         for (size_t i = 0; i < length; i++) {
-            const float size = fabsf(x[row + i]);
+            const float size = fabsf(row[i]);
             largest[i] = size > largest[i] ? size : largest[i];
         }
     }
     for (size_t i = 0; i < length; i++) {
-        scale[first + i] = scale_for(largest[i]);
-        inverse[i] = inverse_of(scale[first + i]);
+        scale[i] = scale_for(largest[i]);
+        inverse[i] = inverse_of(scale[i]);
     }
     for (int r = 0; r < rows; r++) {
-        const size_t row = (size_t)r * n + first;
+        const float *row = x + (size_t)r * stride;
+        int8_t *restrict to = q + (size_t)r * n;
 #pragma omp simd
         for (size_t i = 0; i < length; i++) {
-            const int8_t rounded = quantised(x[row + i], inverse[i]);
+            const int8_t rounded = quantised(row[i], inverse[i]);
             total[i] += rounded;
-            q[row + i] = rounded;
+            to[i] = rounded;
         }
     }
     for (size_t i = 0; i < length; i++)
-        offset[first + i] = OP_INT8_ZERO * total[i];
+        offset[i] = OP_INT8_ZERO * total[i];
 }
 
-VECTOR_KERNEL static void quantise_cols(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset) {
+VECTOR_KERNEL static void quantise_cols(const float *x, size_t stride, int rows, int n, int8_t *q, float *scale,
+                                        int32_t *offset) {
     const size_t columns = (size_t)n;
     for (size_t first = 0; first < columns; first += COLUMNS) {
         const size_t length = columns - first < COLUMNS ? columns - first : COLUMNS;
-        quantise_columns(x, rows, columns, first, length, q, scale, offset);
+        quantise_columns(x + first, stride, rows, length, q + first, columns, scale + first, offset + first);
     }
 }
 
@@ -216,54 +178,6 @@ VECTOR_KERNEL static void swiglu(const struct op_int8_product *gate, const struc
     }
 }
 
-VECTOR_KERNEL static void rms_rows(const float *x, const struct op_int8_product *d, int rows, int n, float eps,
-                                   float *y) {
-    const size_t length = (size_t)n;
-    for (int r = 0; r < rows; r++) {
-        const struct row add = row_of(d, r);
-        const float *from = x + (size_t)r * length;
-        float *restrict to = y + (size_t)r * length;
-        float squares = 0.0f;
-#pragma omp simd reduction(+ : squares)
-        for (size_t i = 0; i < length; i++) {
-            const float s = from[i] + at(add, i);
-            to[i] = s;
-            squares += s * s;
-        }
-        const float inverse = 1.0f / sqrtf(squares / (float)n + eps);
-#pragma omp simd
-        for (size_t i = 0; i < length; i++)
-            to[i] *= inverse;
-    }
-}
-
-VECTOR_KERNEL static void rms_cols(const float *x, const struct op_int8_product *d, int rows, int n, float eps,
-                                   float *y) {
-    const size_t columns = (size_t)n;
-    for (size_t first = 0; first < columns; first += COLUMNS) {
-        const size_t length = columns - first < COLUMNS ? columns - first : COLUMNS;
-        float squares[COLUMNS] = {0.0f};
-        for (int r = 0; r < rows; r++) {
-            const struct row add = row_of(d, r);
-            const size_t row = (size_t)r * columns;
-#pragma omp simd
-            for (size_t i = first; i < first + length; i++) {
-                const float s = x[row + i] + at(add, i);
-                y[row + i] = s;
-                squares[i - first] += s * s;
-            }
-        }
-        for (size_t i = 0; i < length; i++)
-            squares[i] = 1.0f / sqrtf(squares[i] / (float)rows + eps);
-        for (int r = 0; r < rows; r++) {
-            float *restrict to = y + (size_t)r * columns + first;
-#pragma omp simd
-            for (size_t i = 0; i < length; i++)
-                to[i] *= squares[i];
-        }
-    }
-}
-
 VECTOR_KERNEL static void to_f32(const struct op_int8_product *product, int rows, int n, float *out,
                                  size_t out_stride) {
     for (int r = 0; r < rows; r++) {
@@ -279,8 +193,6 @@ const struct op_int8_kernels op_int8_kernels_vector = {
     .quantise_rows = quantise_rows,
     .quantise_cols = quantise_cols,
     .swiglu = swiglu,
-    .rms_rows = rms_rows,
-    .rms_cols = rms_cols,
     .to_f32 = to_f32,
 };
 

@@ -26,20 +26,26 @@ struct op_int8_product {
     const int32_t *offset;  /* [n] OP_INT8_ZERO times the sum of the right operand's column */
 };
 
-struct op_int8_kernels {
-    /* Left operands: q [rows, n] with OP_INT8_ZERO added, scale [rows]. x: [rows, n], f32 or bf16. */
-    void (*quantise_rows)(const void *x, enum op_dtype type, int rows, int n, uint8_t *q, float *scale);
+/* The same product from column, or row, `count` on. */
+static inline struct op_int8_product op_int8_from_column(const struct op_int8_product *p, size_t count) {
+    return (struct op_int8_product){p->sums + count, p->stride, p->row_scale, p->col_scale + count, p->offset + count};
+}
 
-    /* Right operands: q [rows, n], scale [n], offset [n]. */
-    void (*quantise_cols)(const float *x, int rows, int n, int8_t *q, float *scale, int32_t *offset);
+static inline struct op_int8_product op_int8_from_row(const struct op_int8_product *p, size_t count) {
+    return (struct op_int8_product){p->sums + count * p->stride, p->stride, p->row_scale + count, p->col_scale,
+                                    p->offset};
+}
+
+struct op_int8_kernels {
+    /* Left operands: x, q [rows, n], OP_INT8_ZERO added to q; scale [rows]. */
+    void (*quantise_rows)(const float *x, int rows, int n, uint8_t *q, float *scale);
+
+    /* Right operands: x [rows, n], rows `stride` apart; q [rows, n], scale [n], offset [n]. */
+    void (*quantise_cols)(const float *x, size_t stride, int rows, int n, int8_t *q, float *scale, int32_t *offset);
 
     /* act = silu(gate) * up for each of `rows` rows of n; rows of act lie `act_stride` apart. */
     void (*swiglu)(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n, float *act,
                    size_t act_stride);
-
-    /* y = rms(x + d) over each row or each column, as in kernels.h; x, y: [rows, n]. */
-    void (*rms_rows)(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y);
-    void (*rms_cols)(const float *x, const struct op_int8_product *d, int rows, int n, float eps, float *y);
 
     /* out = the product's values; rows of out lie `out_stride` apart. */
     void (*to_f32)(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride);

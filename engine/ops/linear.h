@@ -4,14 +4,14 @@
 #ifndef TRM_ENGINE_OPS_LINEAR_H
 #define TRM_ENGINE_OPS_LINEAR_H
 
-#include "engine/ops/bf16.h"
 #include "engine/ops/matmul.h"
 #include "engine/ops/rows.h"
 
 struct op_linear_shape {
     struct op_rows rows;
+    int blocks; /* at most, in one call */
     int in, out;
-    enum op_dtype dtype; /* of x and W */
+    enum op_dtype dtype; /* of the products */
 };
 
 typedef struct op_linear op_linear;
@@ -25,8 +25,11 @@ size_t op_linear_packed_size(const op_linear *linear);
 /* weight: [out, in] f32. */
 trm_status op_linear_pack(op_linear *linear, const float *weight, void *packed, trm_error *err);
 
-/* `count` blocks from block `first` on, n rows in all. x: operand [n, in]; y: f32 [n, out]. */
-trm_status op_linear_run(op_linear *linear, int first, int count, const void *x, const void *packed, float *y,
-                         trm_error *err);
+/* The rows that the next runs multiply: `count` blocks from block `first` on, n rows in all. x: [n, in] of
+ * op_passed_type(dtype); it must outlive those runs. */
+void op_linear_load(op_linear *linear, int first, int count, const void *x);
+
+/* y: f32 [n, out]. */
+trm_status op_linear_run(op_linear *linear, const void *packed, float *y, trm_error *err);
 
 #endif

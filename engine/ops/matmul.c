@@ -111,8 +111,12 @@ size_t op_operand_size(enum op_dtype dtype) {
     return dtype == OP_F32 ? sizeof(float) : dtype == OP_BF16 ? sizeof(op_bf16) : sizeof(int8_t);
 }
 
+enum op_dtype op_passed_type(enum op_dtype dtype) {
+    return dtype == OP_INT8 ? OP_F32 : dtype;
+}
+
 enum op_dtype op_operand_type(enum trm_dtype dtype) {
-    return dtype == TRM_DTYPE_BF16 ? OP_BF16 : OP_F32;
+    return dtype == TRM_DTYPE_BF16 ? OP_BF16 : dtype == TRM_DTYPE_INT8 ? OP_INT8 : OP_F32;
 }
 
 /* True where 8-bit sums are exact: without VNNI, pairs of products are summed in saturating 16 bits. */

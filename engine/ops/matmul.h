@@ -71,7 +71,11 @@ trm_status op_matmul_pack(op_matmul *matmul, const void *b, void *packed, trm_er
 /* Bytes of one operand element. */
 size_t op_operand_size(enum op_dtype dtype);
 
-/* What AUTO comes to on this CPU; any other type is itself. */
+/* The type in which operations hand arrays to each other: that of the operands, but f32 for OP_INT8, which
+ * every operation quantises for itself. */
+enum op_dtype op_passed_type(enum op_dtype dtype);
+
+/* What AUTO comes to on this CPU: never int8; any other type is itself. */
 enum trm_dtype op_settle_dtype(enum trm_backend backend, enum trm_dtype dtype);
 
 /* The operands that a settled type stands for. */

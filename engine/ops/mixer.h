@@ -14,7 +14,7 @@
 
 struct op_mixer_shape {
     int tokens, inter, hidden;
-    enum op_dtype dtype; /* of the products' operands */
+    enum op_dtype dtype; /* of the products */
 };
 
 typedef struct op_mixer op_mixer;

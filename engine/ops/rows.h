@@ -29,4 +29,9 @@ static inline size_t op_rows_at(const struct op_rows *rows, int index) {
     return (size_t)(index / rows->count) * (size_t)rows->total + (size_t)(index % rows->count) * (size_t)rows->block;
 }
 
+/* Rows of `count` blocks from block `first` on, which lie one behind the other. */
+static inline int op_rows_of(const struct op_rows *rows, int first, int count) {
+    return (int)(op_rows_at(rows, first + count) - op_rows_at(rows, first));
+}
+
 #endif

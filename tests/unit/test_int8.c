@@ -12,7 +12,6 @@
 #include <cmocka.h>
 
 #include "engine/data/rng.h"
-#include "engine/ops/bf16.h"
 #include "engine/ops/int8.h"
 
 enum { MAX_N = 130, PAD = 3 };
@@ -56,8 +55,8 @@ static struct quantised quantise(const struct op_int8_kernels *kernels, const fl
                           .row_scale = block((size_t)rows * sizeof(float)),
                           .col_scale = block((size_t)n * sizeof(float)),
                           .offset = block((size_t)n * sizeof(int32_t))};
-    kernels->quantise_rows(x, OP_F32, rows, n, q.rows, q.row_scale);
-    kernels->quantise_cols(x, rows, n, q.cols, q.col_scale, q.offset);
+    kernels->quantise_rows(x, rows, n, q.rows, q.row_scale);
+    kernels->quantise_cols(x, (size_t)n, rows, n, q.cols, q.col_scale, q.offset);
     return q;
 }
 
@@ -81,7 +80,6 @@ static void assert_same(const struct quantised *got, const struct quantised *wan
 static void check_quantisation(int rows, int n) {
     const size_t size = (size_t)rows * (size_t)n;
     float *x = normal(size, 3.0);
-    op_bf16 *x16 = block(size * sizeof *x16);
     struct quantised want = quantise(REF, x, rows, n), got = quantise(VEC, x, rows, n);
     assert_same(&got, &want, rows, n);
     for (int r = 0; r < rows; r++)
@@ -99,13 +97,15 @@ static void check_quantisation(int rows, int n) {
             sum += got.cols[(size_t)r * (size_t)n + (size_t)i];
         assert_int_equal(got.offset[i], OP_INT8_ZERO * sum);
     }
-    op_bf16_from_f32(x, x16, size);
-    REF->quantise_rows(x16, OP_BF16, rows, n, want.rows, want.row_scale);
-    VEC->quantise_rows(x16, OP_BF16, rows, n, got.rows, got.row_scale);
-    assert_same(&got, &want, rows, n);
+    if (n > 2) { /* the middle columns of a wider matrix */
+        const float *inside = x + 1;
+        REF->quantise_cols(inside, (size_t)n, rows, n - 2, want.cols, want.col_scale, want.offset);
+        VEC->quantise_cols(inside, (size_t)n, rows, n - 2, got.cols, got.col_scale, got.offset);
+        assert_same(&got, &want, rows, n);
+        assert_true(fabs(got.cols[0] * (double)got.col_scale[0] - (double)x[1]) <= 0.51 * (double)got.col_scale[0]);
+    }
     free_quantised(&got);
     free_quantised(&want);
-    free(x16);
     free(x);
 }
 
@@ -213,17 +213,15 @@ static void assert_agree(const char *what, const float *got, const float *want, 
 
 /* Rows of act and of to_f32's result have gaps that must stay as they are: zero. */
 static void check_readers(int rows, int n) {
-    const size_t stride = (size_t)n + PAD, wide = (size_t)rows * stride, size = (size_t)rows * (size_t)n;
+    const size_t stride = (size_t)n + PAD, wide = (size_t)rows * stride;
     struct sums gate = make_sums(rows, n, 1), up = make_sums(rows, n, 2);
     const struct op_int8_kernels *tables[] = {REF, VEC};
-    float *x = normal(size, 2.0), *out[2][4];
+    float *out[2][2];
     for (int k = 0; k < 2; k++) {
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 2; i++)
             out[k][i] = block(wide * sizeof(float));
         tables[k]->to_f32(&gate.product, rows, n, out[k][0], stride);
         tables[k]->swiglu(&gate.product, &up.product, rows, n, out[k][1], stride);
-        tables[k]->rms_rows(x, &gate.product, rows, n, 1e-5f, out[k][2]);
-        tables[k]->rms_cols(x, &gate.product, rows, n, 1e-5f, out[k][3]);
     }
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < n; i++) {
@@ -233,12 +231,9 @@ static void check_readers(int rows, int n) {
         }
     assert_agree("to_f32", out[1][0], out[0][0], wide, 1e-6);
     assert_agree("swiglu", out[1][1], out[0][1], wide, 2e-4);
-    assert_agree("rms_rows", out[1][2], out[0][2], size, 1e-5);
-    assert_agree("rms_cols", out[1][3], out[0][3], size, 1e-5);
     for (int k = 0; k < 2; k++)
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 2; i++)
             free(out[k][i]);
-    free(x);
     free_sums(&up);
     free_sums(&gate);
 }
