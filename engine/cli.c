@@ -44,7 +44,7 @@ const char *trm_run_option(int option, const char *value, struct trm_run_options
     case 'k':
         return trm_parse_backend(value, &options->model.backend) ? NULL : "--backend is onednn or reference, not ";
     case 'y':
-        return trm_parse_dtype(value, &options->model.dtype) ? NULL : "--dtype is auto, f32 or bf16, not ";
+        return trm_parse_dtype(value, &options->model.dtype) ? NULL : "--dtype is auto, f32, bf16 or int8, not ";
     default:
         if (!trm_parse_number(value, 1, 1024, &number))
             return "--threads wants a number from 1 to 1024, not ";

@@ -43,7 +43,7 @@ static const char usage_text[] =
     "  --noise S             standard deviation of that noise\n"
     "  --seed N              of that noise (default 0)\n"
     "  --backend NAME        onednn (default) or reference\n"
-    "  --dtype NAME          f32 (default), bf16 or auto: bf16 where it is faster\n"
+    "  --dtype NAME          f32 (default), bf16, int8 or auto: bf16 where it is faster\n"
     "  --threads N           worker threads (default: one per core)\n"
     "  --json                print one JSON object\n"
     "  --help, --version\n";
