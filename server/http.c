@@ -13,7 +13,7 @@
 #include "server/http_internal.h"
 #include "server/log.h"
 
-enum { CONNECTION_MEMORY = 64 << 10 };
+enum { CONNECTION_MEMORY = 32 << 10 }; /* of libmicrohttpd for each connection; a head must fit */
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code) {

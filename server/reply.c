@@ -1,5 +1,6 @@
 /* reply.c - answers: whole, as a stream, or past libmicrohttpd, which queues none while a body is
  * arriving. Loop thread. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,7 +9,8 @@
 #include "server/http_internal.h"
 #include "server/log.h"
 
-enum { STREAM_BLOCK = 16 << 10 };
+/* The second: bytes of an answer that a client may take as long to read as a whole body may take to come. */
+enum { STREAM_BLOCK = 16 << 10, PER_TIMEOUT = 1 << 20 };
 
 /* The headers of any answer: add(to, name, value) for each. */
 static void each_header(const struct srv_exchange *x, void (*add)(void *to, const char *name, const char *value),
@@ -64,6 +66,12 @@ static void queue(struct srv_exchange *x, int status, const char *type, struct M
     MHD_destroy_response(response);
 }
 
+/* The client takes too long to take its answer, whose memory others need. */
+static void on_unread(struct srv_exchange *x) {
+    srv_log(SRV_DEBUG, "an answer was not read in time", "bytes=%" PRIu64, x->sent);
+    shutdown(srv_exchange_socket(x), SHUT_RDWR);
+}
+
 void srv_reply(struct srv_exchange *x, int status, const char *type, struct proto_text *text) {
     struct MHD_Response *response = NULL;
     if (text->failed) {
@@ -71,6 +79,8 @@ void srv_reply(struct srv_exchange *x, int status, const char *type, struct prot
         proto_text_release(text);
     } else {
         x->sent = strcmp(x->method, "HEAD") == 0 ? 0 : text->length;
+        x->alarm = on_unread;
+        srv_exchange_set_alarm(x, (x->sent / PER_TIMEOUT + 1) * (uint64_t)x->http->config.body_timeout * 1000);
         response = MHD_create_response_from_buffer(text->length, text->data, MHD_RESPMEM_MUST_FREE);
         if (!response) {
             proto_text_release(text);
