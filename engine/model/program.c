@@ -82,22 +82,47 @@ int model_program_addends(const struct recursion_op *op, const float *e, float *
     return count;
 }
 
-double model_flops_per_step(const struct model_config *c) {
+/* Of one layer, all tokens of one puzzle. */
+static double layer_flops(const struct model_config *c) {
     const double tokens = c->tokens, hidden = c->hidden_size, width = (double)c->num_heads * c->head_dim;
     const double mlp = 2.0 * tokens * 3.0 * c->inter * hidden;
     const double mixer = c->mlp_t ? 2.0 * hidden * 3.0 * c->inter_t * tokens
                                   : 2.0 * tokens * 4.0 * width * hidden + 4.0 * tokens * tokens * width;
-    const double heads = 2.0 * tokens * hidden * c->vocab_size;
-    double layers;
+    return mlp + mixer;
+}
+
+static double heads_flops(const struct model_config *c) {
+    return 2.0 * c->tokens * c->hidden_size * c->vocab_size;
+}
+
+/* Layers that a step runs through; those that gradient flows through. */
+static double layers_of_step(const struct model_config *c) {
     switch (c->arch) {
     case MODEL_TRANSFORMER:
-        layers = c->H_layers;
-        break;
+        return c->H_layers;
     case MODEL_HRM:
-        layers = (double)c->H_cycles * ((double)c->L_cycles * c->L_layers + c->H_layers);
-        break;
+        return (double)c->H_cycles * ((double)c->L_cycles * c->L_layers + c->H_layers);
     default:
-        layers = (double)c->H_cycles * (c->L_cycles + 1.0) * c->L_layers;
+        return (double)c->H_cycles * (c->L_cycles + 1.0) * c->L_layers;
     }
-    return layers * (mlp + mixer) + heads;
+}
+
+static double layers_of_gradient(const struct model_config *c) {
+    switch (c->arch) {
+    case MODEL_TRANSFORMER:
+        return c->H_layers;
+    case MODEL_HRM:
+        return (double)c->L_layers + c->H_layers;
+    default:
+        return (c->L_cycles + 1.0) * c->L_layers;
+    }
+}
+
+double model_flops_per_step(const struct model_config *config) {
+    return layers_of_step(config) * layer_flops(config) + heads_flops(config);
+}
+
+double model_flops_per_training_step(const struct model_config *config) {
+    return (layers_of_step(config) + 2.0 * layers_of_gradient(config)) * layer_flops(config) +
+           3.0 * heads_flops(config);
 }

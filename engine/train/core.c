@@ -8,7 +8,7 @@
 #include "engine/model/runner.h"
 #include "engine/train/team.h"
 
-enum { MAX_CHUNK = 8, RANGE_ALIGNMENT = 64 };
+enum { MAX_CHUNK = 4, RANGE_ALIGNMENT = 64 };
 
 /* A fixed part of the batch. */
 struct shard {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
+#include "engine/model/program.h"
 #include "engine/train/run.h"
 
 static const double REDRAW_INTERVAL = 0.2; /* seconds between progress lines */
@@ -85,10 +86,16 @@ static double rate(const struct train_run *run) {
     return seconds > 0.0 ? puzzles / seconds : 0.0;
 }
 
+/* Of the matrix products, forward and backward, in units of 1e9 a second; evaluations take time and count nothing. */
+static double gflops(const struct train_run *run) {
+    return 1e-9 * rate(run) * model_flops_per_training_step(&run->conf->model);
+}
+
 static trm_status write_timing(struct train_run *run, trm_error *err) {
     return write_line(run->timing,
-                      json_pack("{s:I, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core), "seconds",
-                                run->seconds_before + trm_clock() - run->started, "puzzles_per_second", rate(run)),
+                      json_pack("{s:I, s:f, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core), "seconds",
+                                run->seconds_before + trm_clock() - run->started, "puzzles_per_second", rate(run),
+                                "gflops", gflops(run)),
                       err);
 }
 
@@ -177,8 +184,9 @@ trm_status train_report_window(struct train_run *run, double lr, trm_error *err)
     if (status == TRM_OK)
         status = write_timing(run, err);
     if (!run->terminal)
-        fprintf(stderr, "update %" PRId64 "/%d  loss %.4f  exact %.3f  steps %.2f  %.0f puzzles/s\n", updates,
-                run->conf->steps, m->loss / puzzles, m->exact_accuracy / halted, m->steps / halted, rate(run));
+        fprintf(stderr, "update %" PRId64 "/%d  loss %.4f  exact %.3f  steps %.2f  %.0f puzzles/s  %.0f GFLOP/s\n",
+                updates, run->conf->steps, m->loss / puzzles, m->exact_accuracy / halted, m->steps / halted, rate(run),
+                gflops(run));
     run->window = (struct train_window){0};
     return status;
 }

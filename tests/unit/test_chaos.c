@@ -89,7 +89,10 @@ void *__wrap_realloc(void *block, size_t size) {
 }
 
 char *__wrap_strndup(const char *text, size_t size) {
-    size_t length = strnlen(text, size);
+    size_t length = 0;
+    while (length < size && text[length] != '\0') {
+        length++;
+    }
     char *copy = __wrap_malloc(length + 1);
     if (copy) {
         memcpy(copy, text, length);

@@ -1,5 +1,6 @@
 /* test_program.c - the recursion programs of all five architectures, operation by operation, as the table
  * of golden README section 3 says. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,6 +120,18 @@ static void the_baseline_is_one_pass_whatever_its_cycles(void **state) {
     check_program(&config, &(struct expected){ops, 1, 0, 0});
 }
 
+/* A step of two cycles is one without gradient and one with, which costs three times as much. */
+static void a_gradient_costs_twice_what_it_differentiates(void **state) {
+    (void)state;
+    struct model_config one = config_of(MODEL_TRM, 1, 2), two = config_of(MODEL_TRM, 2, 2);
+    assert_int_equal(model_config_resolve(&one, NULL), TRM_OK);
+    assert_int_equal(model_config_resolve(&two, NULL), TRM_OK);
+    const double cycle = model_flops_per_step(&two) - model_flops_per_step(&one);
+    assert_true(cycle > 0.0);
+    assert_true(fabs(model_flops_per_training_step(&one) - 3.0 * model_flops_per_step(&one)) < 1e-9 * cycle);
+    assert_true(fabs(model_flops_per_training_step(&two) - model_flops_per_training_step(&one) - cycle) < 1e-9 * cycle);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trm_has_one_network_and_gradient_in_its_last_cycle),
@@ -127,6 +140,7 @@ int main(void) {
         cmocka_unit_test(trm_hier6_with_fewer_cycles_leaves_latents_as_they_are),
         cmocka_unit_test(hrm_has_a_network_for_z_H_and_gradient_in_two_updates),
         cmocka_unit_test(the_baseline_is_one_pass_whatever_its_cycles),
+        cmocka_unit_test(a_gradient_costs_twice_what_it_differentiates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
