@@ -17,6 +17,7 @@ ALL_LDFLAGS = -pthread $(LDFLAGS)
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
 SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
 TEST_LIBS   := -lcmocka $(SERVER_LIBS)
+LOAD_LIBS   := -lcurl -luv $(ENGINE_LIBS)
 
 # Every .c is part of a library but the mains: one program each.
 MAINS       := server/main.c engine/train/main.c engine/train/eval_main.c engine/data/main.c engine/bench_main.c
@@ -24,6 +25,7 @@ ENGINE_SRCS := $(filter-out $(MAINS),$(wildcard engine/*.c engine/*/*.c config/*
 SERVER_SRCS := $(filter-out $(MAINS),$(wildcard server/*.c proto/*.c))
 TEST_SRCS   := $(wildcard tests/unit/test_*.c)
 PARITY_SRCS := $(wildcard tests/parity*.c)
+LOAD_SRCS   := $(wildcard tests/load/*.c)
 
 ENGINE_OBJS := $(ENGINE_SRCS:%.c=$(BUILD)/obj/%.o)
 SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/proto/openapi.o
@@ -38,6 +40,7 @@ PROGRAMS := $(if $(wildcard server/main.c),$(BUILD)/trm-server) \
             $(if $(wildcard engine/bench_main.c),$(BUILD)/trm-bench)
 TESTS    := $(TEST_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 PARITY   := $(if $(PARITY_SRCS),$(BUILD)/tests/parity)
+LOAD     := $(BUILD)/tests/load
 
 # Fuzz targets: libFuzzer's where clang has it, else programs that replay a corpus.
 FUZZ_SECONDS ?= 600
@@ -75,7 +78,7 @@ SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
-build-tests: $(TESTS) $(PARITY) ## Build the test programs into build/tests/
+build-tests: $(TESTS) $(PARITY) $(LOAD) ## Build the test programs into build/tests/
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -234,5 +237,10 @@ $(BUILD)/tests/parity: $(PARITY_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) $(PARITY_SRCS) \
+$(LOAD): $(LOAD_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(LOAD_LIBS)
+
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(MAINS) $(ENGINE_SRCS) $(SERVER_SRCS) $(TEST_SRCS) $(PARITY_SRCS) $(LOAD_SRCS) \
            $(wildcard tests/fuzz/*.c))

@@ -5,6 +5,7 @@
 #   client   curl, to talk to the server that `make run` starts
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
+#   load     wrk, as a second opinion to the load generator of `make load`
 #   fuzz     clang with libFuzzer, for `make fuzz`
 #   peers    what `make bench-peers` makes its virtual environment with; PyTorch compiles C++
 #   runtime  the shared libraries alone, for an image of the same Debian as the one that built
@@ -31,8 +32,9 @@ packages_for() {
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
         python3 python3-yaml ;;
     client) echo curl ;;
-    test) echo curl openssl libcmocka-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
+    test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
         python3-pytest python3-requests ;;
+    load) echo wrk ;;
     fuzz) echo clang libclang-rt-dev ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
     peers) echo g++ python3-dev python3-venv ;;
@@ -45,7 +47,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|client|test|fuzz|lint|peers|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|client|test|load|fuzz|lint|peers|runtime ..."
 
 wanted=
 for purpose in "$@"; do
