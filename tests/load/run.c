@@ -12,7 +12,7 @@
 
 #include "tests/load/load.h"
 
-enum { MOST_BODY = 64 << 10, SLOW_ROOM = 4 << 10, SLOW_PIECE = 1 << 10, NS_A_SECOND = 1000000000 };
+enum { MOST_BODY = 64 << 10, SLOW_ROOM = 4 << 10, SLOW_PIECE = 1 << 10, SLOW_MS = 50, NS_A_SECOND = 1000000000 };
 
 struct request {
     struct run *run;
@@ -20,6 +20,8 @@ struct request {
     uint64_t due_ns, first_ns; /* uv_hrtime(); first_ns is 0 until a byte has come */
     char *body;                /* [length] the end of what was received */
     size_t length, capacity;
+    size_t received;           /* of the body, in all */
+    bool paused;               /* for it is ahead of plan->bytes_per_s */
     struct request *next;      /* of all */
     struct request *next_free; /* of those that are not under way */
 };
@@ -28,8 +30,9 @@ struct run {
     const struct load_plan *plan;
     struct load_tally *tally;
     uv_loop_t loop;
-    uv_timer_t timer; /* curl's */
-    uv_poll_t pacer;  /* of `clock_fd` */
+    uv_timer_t timer;  /* curl's */
+    uv_poll_t pacer;   /* of `clock_fd` */
+    uv_timer_t reader; /* lets slow readers go on */
     int clock_fd;
     CURLM *multi;
     struct curl_slist *headers;
@@ -58,12 +61,23 @@ static void stop(struct run *run, trm_status status) {
 
 /* --- requests ---------------------------------------------------------------------------------------- */
 
+/* Whether a slow reader has read enough for now. */
+static bool is_ahead(const struct request *r) {
+    double rate = r->run->plan->bytes_per_s;
+    return rate > 0 && (double)r->received > rate * ms_since(r->first_ns, uv_hrtime()) / 1e3;
+}
+
 static size_t on_body(char *data, size_t size, size_t count, void *arg) {
     struct request *r = arg;
     count *= size;
     if (!r->first_ns) {
         r->first_ns = uv_hrtime();
     }
+    r->paused = is_ahead(r);
+    if (r->paused) {
+        return CURL_WRITEFUNC_PAUSE; /* the same data comes again */
+    }
+    r->received += count;
     if (count > MOST_BODY) {
         return 0;
     }
@@ -121,7 +135,6 @@ static struct request *create(struct run *run) {
     if (plan->bytes_per_s) {
         curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)SLOW_PIECE);
-        curl_easy_setopt(easy, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)plan->bytes_per_s);
     }
     if (!good) {
         release(r);
@@ -145,7 +158,7 @@ static void begin(struct run *run, uint64_t due_ns) {
     }
     r->due_ns = due_ns;
     r->first_ns = 0;
-    r->length = 0;
+    r->length = r->received = 0;
     curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, run->plan->bodies[run->begun % run->plan->body_count]);
     curl_multi_add_handle(run->multi, r->easy);
     load_series_add(&run->tally->sent, ms_since(due_ns, uv_hrtime()));
@@ -167,6 +180,7 @@ static void end(struct request *r, CURLcode code) {
         }
         load_tally_response(run->tally, status, r->body, r->length, ms_since(r->due_ns, now_ns));
     }
+    r->paused = false;
     r->next_free = run->unused;
     run->unused = r;
     run->over++;
@@ -187,6 +201,16 @@ static bool end_those_done(struct run *run) {
         }
     }
     return run->over > over;
+}
+
+static void on_reader(uv_timer_t *timer) {
+    struct run *run = timer->data;
+    for (struct request *r = run->all; r; r = r->next) {
+        if (r->paused && !is_ahead(r)) {
+            r->paused = false;
+            curl_easy_pause(r->easy, CURLPAUSE_CONT);
+        }
+    }
 }
 
 /* --- when they are due ------------------------------------------------------------------------------- */
@@ -331,17 +355,22 @@ trm_status load_run(const struct load_plan *plan, struct load_tally *tally, trm_
         goto close_loop;
     }
     uv_timer_init(&run.loop, &run.timer);
-    run.timer.data = run.pacer.data = &run;
+    uv_timer_init(&run.loop, &run.reader);
+    run.timer.data = run.pacer.data = run.reader.data = &run;
     run.status = open_curl(&run);
     if (run.status == TRM_OK) {
         run.began_ns = uv_hrtime();
         uv_poll_start(&run.pacer, UV_READABLE, on_due);
+        if (plan->bytes_per_s) {
+            uv_timer_start(&run.reader, on_reader, SLOW_MS, SLOW_MS);
+        }
         pace(&run);
         uv_run(&run.loop, UV_RUN_DEFAULT);
     }
     close_curl(&run);
     uv_close((uv_handle_t *)&run.timer, NULL);
     uv_close((uv_handle_t *)&run.pacer, NULL);
+    uv_close((uv_handle_t *)&run.reader, NULL);
     uv_run(&run.loop, UV_RUN_DEFAULT);
 close_loop:
     uv_loop_close(&run.loop);
