@@ -166,7 +166,7 @@ static void put(enum op_dtype dtype, const float *weight, int rows, int length, 
 void op_mixer_pack(const op_mixer *mixer, const float *gate_up, const float *down, void *packed) {
     const struct op_mixer_shape *s = &mixer->shape;
     const size_t all = (size_t)s->inter * (size_t)s->tokens, step = (size_t)mixer->panel * (size_t)s->tokens;
-    struct place place = {packed, (float *)((char *)packed + scales_at(mixer))};
+    struct place place = {packed, (void *)((char *)packed + scales_at(mixer))};
     for (size_t at = 0; at < all; at += step) {
         put(s->dtype, gate_up + at, mixer->panel, s->tokens, &place);
         put(s->dtype, gate_up + all + at, mixer->panel, s->tokens, &place);
@@ -222,7 +222,7 @@ trm_status op_mixer_run(op_mixer *mixer, const float *x, const void *packed, flo
     const struct op_mixer_shape *s = &mixer->shape;
     const size_t step = 2 * (size_t)mixer->panel * (size_t)s->tokens * op_operand_size(s->dtype);
     const char *weight = packed;
-    const float *scale = (const float *)(weight + scales_at(mixer));
+    const float *scale = (const void *)(weight + scales_at(mixer));
     trm_status status = TRM_OK;
     const void *slice = load_slice(mixer, x, &status, err);
     for (int i = 0; i < mixer->panels && status == TRM_OK; i++, weight += step, scale += 2 * mixer->panel) {

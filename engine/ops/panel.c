@@ -23,8 +23,8 @@ size_t op_panel_size(const op_matmul *product, enum op_dtype dtype, int channels
 static trm_status pack_int8(op_matmul *product, const float *weight, int channels, int in, void *packed,
                             trm_error *err) {
     const size_t size = (size_t)channels * (size_t)in;
-    float *scale = (float *)((char *)packed + scales_at(product));
-    int32_t *offset = (int32_t *)(scale + channels);
+    float *scale = (void *)((char *)packed + scales_at(product));
+    int32_t *offset = (void *)(scale + channels);
     uint8_t *q = malloc(size);
     if (!q)
         return trm_fail_memory(err, size);
@@ -50,12 +50,12 @@ trm_status op_panel_pack(op_matmul *product, enum op_dtype dtype, const float *w
 
 struct op_int8_product op_panel_product(const op_matmul *product, const void *packed, int channels, const int32_t *sums,
                                         const float *row_scale) {
-    const float *scale = (const float *)((const char *)packed + scales_at(product));
+    const float *scale = (const void *)((const char *)packed + scales_at(product));
     return (struct op_int8_product){.sums = sums,
                                     .stride = (size_t)channels,
                                     .row_scale = row_scale,
                                     .col_scale = scale,
-                                    .offset = (const int32_t *)(scale + channels)};
+                                    .offset = (const void *)(scale + channels)};
 }
 
 trm_status op_int8_rows_create(size_t rows, size_t n, struct op_int8_rows *out, trm_error *err) {
