@@ -1,6 +1,7 @@
 /* main.c - trm-server: options, models, then the loop until a signal. Exit status 0, 1 (failed) or
  * 2 (usage). */
 #include <fcntl.h>
+#include <malloc.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,12 +55,18 @@ static void hold_standard_files(void) {
     }
 }
 
+/* Bytes from which on a block is the system's again as soon as it is freed, as those of a model that is
+ * replaced. Left alone, glibc raises this to the largest block ever freed, and reloads tear its heap. */
+enum { LARGE_BLOCK = 128 << 10 };
+
 int main(int argc, char **argv) {
     struct srv_options options;
     enum srv_wish wish;
     trm_error error;
     hold_standard_files();
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that may not grow any more is no reason to end */
     if (srv_options_read(argc, argv, &options, &wish, &error) != TRM_OK) {
         fprintf(stderr, "trm-server: %s\n", error.text);
         return 2;

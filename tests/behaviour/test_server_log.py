@@ -1,6 +1,7 @@
 """The log: its two formats, request ids, traces, and that nothing it does can hold up the server."""
 
 import fcntl
+import http.client
 import json
 import os
 import re
@@ -108,15 +109,16 @@ def test_a_traceparent_is_logged(start):
 
 
 class Quiet:
-    """A server whose stderr is `stderr`, or closed if that is None; it listens on a port of our choice."""
+    """A server whose stderr is `stderr`, or closed if that is None; it listens on a port of our choice. `options` are
+    those of Popen."""
 
-    def __init__(self, stderr):
+    def __init__(self, stderr, **options):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         command = [SERVER, "--port", str(self.port), "--model", model_path()]
         if stderr is None:
             command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command]
-        self.process = subprocess.Popen(command, stderr=stderr, env=clean_environment())
+        self.process = subprocess.Popen(command, stderr=stderr, env=clean_environment(), **options)
         wait_until(self.is_up)
 
     def is_up(self):
@@ -126,6 +128,9 @@ class Quiet:
         except ConnectionRefusedError:
             return False
         return True
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def get(self, path):
         """The whole answer, read to its end: bytes that are no HTTP would be seen."""
