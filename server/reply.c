@@ -12,6 +12,13 @@
 /* The second: bytes of an answer that a client may take as long to read as a whole body may take to come. */
 enum { STREAM_BLOCK = 16 << 10, PER_TIMEOUT = 1 << 20 };
 
+/* Whether the client has closed its side and all it said was read. An end that came along with the request is
+ * news to libmicrohttpd 0.9.75 only at the idle timeout. */
+static bool has_ended(const struct srv_exchange *x) {
+    char byte;
+    return recv(srv_exchange_socket(x), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* The headers of any answer: add(to, name, value) for each. */
 static void each_header(const struct srv_exchange *x, void (*add)(void *to, const char *name, const char *value),
                         void *to) {
@@ -36,7 +43,7 @@ static void each_header(const struct srv_exchange *x, void (*add)(void *to, cons
         add(to, "Access-Control-Allow-Origin", x->origin);
         add(to, "Access-Control-Expose-Headers", "Retry-After, X-Request-Id");
     }
-    if (x->http->drained || x->linger) {
+    if (x->http->drained || x->linger || has_ended(x)) {
         add(to, "Connection", "close");
     }
 }

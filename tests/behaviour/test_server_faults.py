@@ -140,7 +140,7 @@ def storm_of_clients(server, seed):
 
 def test_clients_that_are_killed_leave_nothing_behind(start):
     server = start("--step-limit", "1000000", "--slots", "4", "--max-queue", "64", "--body-timeout", "1",
-                   "--idle-timeout", "5")
+                   "--head-timeout", "2")
     before = None
     for storm in range(2):  # the memory of the first may be kept, for the second
         with Patients(server), ThreadPoolExecutor(8) as pool:

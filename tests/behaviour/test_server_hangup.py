@@ -61,6 +61,15 @@ def test_a_half_closed_client_gets_its_answer(start):
     assert answer["steps"] == 30
 
 
+@pytest.mark.parametrize("body", [{"grid": ""}, {"grid": EXAMPLE}])
+def test_a_half_closed_connection_is_closed_after_its_answer(start, body):
+    server = start("--idle-timeout", "3600")
+    for _ in range(20):
+        with half_close(server, body) as raw:
+            while raw.recv(4096):
+                pass
+
+
 def test_a_half_closed_client_waits_in_the_queue(start):
     server = one_slot(start)
     connection = occupy(server)
