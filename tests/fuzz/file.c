@@ -1,18 +1,10 @@
 /* file.c - see fuzz.h. One file in memory for the life of the process. */
 #define _GNU_SOURCE /* memfd_create */
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
-
-void fuzz_require(int good, const char *what) {
-    if (!good) {
-        fprintf(stderr, "fuzz: %s\n", what);
-        abort();
-    }
-}
 
 const char *fuzz_file(const uint8_t *data, size_t size) {
     static char path[64];

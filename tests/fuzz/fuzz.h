@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* The entry that libFuzzer calls, or replay.c where there is no libFuzzer. Always 0. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -14,6 +16,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 const char *fuzz_file(const uint8_t *data, size_t size);
 
 /* Ends the process, as a finding, unless `good`. */
-void fuzz_require(int good, const char *what);
+static inline void fuzz_require(int good, const char *what) {
+    if (!good) {
+        fprintf(stderr, "fuzz: %s\n", what);
+        abort();
+    }
+}
 
 #endif

@@ -10,7 +10,7 @@
 #include "tests/fuzz/fuzz.h"
 
 static void read_model(const uint8_t *data, size_t size) {
-    struct model_config config, again;
+    struct model_config config, again = {0};
     trm_error err;
     char *text = strndup((const char *)data, size);
     fuzz_require(text != NULL, "out of memory");

@@ -75,17 +75,18 @@ static void test_strings_and_numbers_have_a_longest(void **state) {
 /* Neither brackets in strings, whatever is escaped there, nor those side by side count. */
 static void test_only_nesting_counts(void **state) {
     static const char strings[] = "{\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{\\\\\":0}";
-    char wide[512] = "{\"a\":[";
+    char wide[512];
     struct proto_problem problem;
     json_t *root;
     (void)state;
     assert_true(proto_body_parse(strings, strlen(strings), &root, &problem));
     json_decref(root);
+    size_t length = (size_t)snprintf(wide, sizeof wide, "{\"a\":[");
     for (int i = 0; i < 100; i++) {
-        strcat(wide, "[],");
+        length += (size_t)snprintf(wide + length, sizeof wide - length, "[],");
     }
-    strcat(wide, "[]]}");
-    assert_true(proto_body_parse(wide, strlen(wide), &root, &problem));
+    length += (size_t)snprintf(wide + length, sizeof wide - length, "[]]}");
+    assert_true(proto_body_parse(wide, length, &root, &problem));
     json_decref(root);
 }
 
