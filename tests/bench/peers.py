@@ -8,8 +8,9 @@
                setting, trm-eval halts and refills its batch
 
 Before anything is timed the PyTorch module must agree with values of the original (../shared/golden).
-All contestants are pinned to one core, take turns in rounds, and count by their best round, in CPU
-time: other programs can only make a round slower. Of TRM Server whole supervision steps are timed,
+All contestants are pinned to one core and timed in CPU time. Evaluations take turns in rounds and the
+best round of each counts: other programs can only make one slower. All puzzles are solved once by
+each. Of TRM Server whole supervision steps are timed,
 embedding and heads included, and divided by the evaluations in them; of the peers the network alone.
 """
 
@@ -39,7 +40,7 @@ import trm_torch
 SHARED = "../shared"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 TOLERANCE = 1e-4  # relative; the goldens' own rounding is a tenth of it
-LOSS = 0.02  # a peer that solves this share of the puzzles less than the best one is not compared with
+LOSS = 0.03  # a peer that solves this much less than the one in eager f32 does not count as a rival
 
 
 # ---- peers: (name, dtype, network), the network mapping two tensors [batch, tokens, hidden] to one ----
@@ -230,7 +231,7 @@ def compare_solving(arguments):
             writer.writeheader()
             writer.writerows(rows)
         program = [os.path.join(arguments.build, "trm-eval"), "--model", arguments.model, "--data", data]
-        enough = max(solved for _, solved, _ in results) - LOSS
+        enough = next(solved for name, solved, _ in results if name.startswith("PyTorch eager f32")) - LOSS
         fastest = max(rate for _, solved, rate in results if solved >= enough)
         for dtype in ("f32", "bf16", "int8"):
             for name, halting in (("fixed steps", "--no-halt"), ("halting head", "--halt"), ("verifier", "--verify")):
