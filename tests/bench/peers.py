@@ -10,8 +10,8 @@
 Before anything is timed the PyTorch module must agree with values of the original (../shared/golden).
 All contestants are pinned to one core and timed in CPU time. Evaluations take turns in rounds and the
 best round of each counts: other programs can only make one slower. All puzzles are solved once by
-each. Of TRM Server whole supervision steps are timed,
-embedding and heads included, and divided by the evaluations in them; of the peers the network alone.
+each. Of TRM Server whole supervision steps are timed, embedding and heads included, and divided by
+the evaluations in them; of the peers the network alone.
 """
 
 import argparse
