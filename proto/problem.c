@@ -11,6 +11,7 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
+    [PROTO_BAD_HEAD] = {400, "bad-head", "The head of the request is not clear"},
     [PROTO_BAD_JSON] = {400, "bad-json", "The body is not valid JSON"},
     [PROTO_UNAUTHORIZED] = {401, "unauthorized", "A key is missing or wrong"},
     [PROTO_FORBIDDEN] = {403, "forbidden", "This is not allowed here"},

@@ -9,6 +9,7 @@
 #include "proto/text.h"
 
 enum proto_problem_kind {
+    PROTO_BAD_HEAD,       /* 400 it is not clear where the request ends */
     PROTO_BAD_JSON,       /* 400 the body is not JSON */
     PROTO_UNAUTHORIZED,   /* 401 no key was shown, or a wrong one */
     PROTO_FORBIDDEN,      /* 403 not with this key, or not at all */

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "server/framing.h"
 #include "server/http_internal.h"
 #include "server/server.h"
 
@@ -114,8 +115,11 @@ static enum MHD_Result begin(struct srv_exchange *x, const char *path, const cha
     srv_connection_busy(x->connection);
     name_request(x, path, method);
     x->refused = judge_head(x, path, method);
-    if (length && strtoull(length, NULL, 10) > x->http->config.max_body) {
-        too_large(x, &problem);
+    bool clear = srv_framing_is_clear(x->connection, &problem);
+    if (!clear || (length && strtoull(length, NULL, 10) > x->http->config.max_body)) {
+        if (clear) {
+            too_large(x, &problem);
+        }
         x->linger = true;
         srv_reply_problem(x, &problem);
         return x->gone ? MHD_NO : MHD_YES;

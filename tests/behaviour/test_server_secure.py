@@ -474,6 +474,22 @@ def test_a_request_longer_than_the_timeouts_is_left_in_peace(start):
     assert reply.status == 200 and reply.json()["halted_by"] == "deadline"
 
 
+@pytest.mark.parametrize("head", [
+    "Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3",
+    "Content-Length: 3\r\nContent-Length: 30", "Content-Length: 3\r\nContent-Length: 3",
+    "Transfer-Encoding: xchunked", "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Content-Length : 3", "Content Length: 3"])
+def test_a_request_whose_end_is_in_doubt_is_400_and_hides_no_other(shared_server, head):
+    with shared_server.raw() as raw:
+        raw.sendall(f"POST /solve HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode()
+                    + b"0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = b""
+        while data := raw.recv(65536):
+            text += data
+    assert text.startswith(b"HTTP/1.1 400 ") and text.count(b"HTTP/1.1") == 1
+    assert b"Connection: close" in text and b'"urn:trm-server:bad-head"' in text
+
+
 def test_a_long_path_is_414_and_a_longer_head_431_or_414(shared_server):
     assert shared_server.get("/" + "x" * 5000).status == 414
     assert shared_server.get("/" + "x" * 100000).status in (414, 431)
