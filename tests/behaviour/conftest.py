@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -144,6 +145,41 @@ def puzzles():
 
 def flat(answer):
     return "".join(str(cell) for row in answer for cell in row)
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def fails(*flags, environment=None):
+    """Starts a server that refuses to; returns what it says."""
+    result = subprocess.run([SERVER, "--port", "0", "--model", model_path(), *flags], capture_output=True, text=True,
+                            timeout=PATIENCE_S, env=clean_environment(environment))
+    assert result.returncode != 0
+    return result.stderr
+
+
+def trickle(raw, first, byte):
+    """Sends `first`, then a byte now and then, until the server ends the connection."""
+    end = time.monotonic() + PATIENCE_S
+    raw.sendall(first)
+    raw.settimeout(0.1)
+    received = b""
+    while time.monotonic() < end:
+        try:
+            raw.send(byte)
+            data = raw.recv(4096)
+            if not data:
+                return received
+            received += data
+        except TimeoutError:
+            continue
+        except OSError:
+            return received
+    pytest.fail("the connection is still open")
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,11 @@ import json
 import random
 import socket
 import struct
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, PATIENCE_S, sse_events
+from conftest import EXAMPLE, PATIENCE_S, sse_events, wait_until
 
 ENDLESS = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}}
 BRIEF = {"grid": EXAMPLE, "options": {"max_steps": 30, "no_halt": True}}
@@ -25,13 +24,6 @@ def occupy(server):
     connection, response = server.open_stream(ENDLESS)
     next(sse_events(response))
     return connection
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def request(body, accept="application/json", version="1.1"):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, PATIENCE_S, ROOT, SERVER, clean_environment, model_path, puzzles, sse_events
+from conftest import EXAMPLE, PATIENCE_S, ROOT, SERVER, clean_environment, model_path, puzzles, sse_events, wait_until
 
 ENDLESS = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}}
 
@@ -24,13 +24,6 @@ def occupy(server):
     events = sse_events(response)
     next(events)
     return connection, events
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_full_queue_is_429_with_retry_after(start):
