@@ -19,6 +19,12 @@ static bool has_ended(const struct srv_exchange *x) {
     return recv(srv_exchange_socket(x), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+/* Whether connections are so few that those with an answer make room for others, who may wait for theirs. */
+static bool are_scarce(const struct srv_http *http) {
+    int most = http->config.max_connections;
+    return http->connections >= most - most / 8;
+}
+
 /* The headers of any answer: add(to, name, value) for each. */
 static void each_header(const struct srv_exchange *x, void (*add)(void *to, const char *name, const char *value),
                         void *to) {
@@ -43,7 +49,7 @@ static void each_header(const struct srv_exchange *x, void (*add)(void *to, cons
         add(to, "Access-Control-Allow-Origin", x->origin);
         add(to, "Access-Control-Expose-Headers", "Retry-After, X-Request-Id");
     }
-    if (x->http->drained || x->linger || has_ended(x)) {
+    if (x->http->drained || x->linger || are_scarce(x->http) || has_ended(x)) {
         add(to, "Connection", "close");
     }
 }

@@ -235,3 +235,15 @@ def test_nothing_accepted_is_lost_at_sigterm(start):
         assert set(outcomes) <= {"ok", "shed"}
         assert outcomes.count("ok") == received.count(200)
         assert outcomes.count("shed") >= received.count(429) + received.count(503)
+
+
+def test_clients_that_keep_their_connections_do_not_keep_others_out(start):
+    """Four connections are all there is, and twelve clients that never close theirs."""
+    server = start("--max-connections", "4", "--idle-timeout", "3600")
+    clients = [server.raw() for _ in range(12)]
+    for client in clients:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    for client in clients:
+        assert client.recv(12) == b"HTTP/1.1 200"
+    for client in clients:
+        client.close()
