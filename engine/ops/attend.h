@@ -2,7 +2,8 @@
  *
  * One head at a time: its q, k and v are computed for all tokens, k and v are packed, and blocks of
  * queries run against them, so that no [tokens, tokens] matrix ever exists; the division of softmax
- * waits until after the product with v. attention.h has the definition, and the form that training
+ * waits until after the product with v. With OP_INT8 each token's q and k, each channel of v and the exponentials
+ * are quantised too (int8.h says what small weights lose). attention.h has the definition, and the form that training
  * needs. Owned by one thread, as its context is; packed weights are plain bytes. */
 #ifndef TRM_ENGINE_OPS_ATTEND_H
 #define TRM_ENGINE_OPS_ATTEND_H
@@ -13,8 +14,7 @@ struct op_attend_shape {
     struct op_rows rows; /* tokens */
     int in, heads, dim;  /* width = heads * dim */
     double rope_theta;   /* 0: no rotary positions */
-    enum op_dtype
-        dtype; /* of the projections, and of scores and mixing, which with OP_INT8 are bf16 where it is fast */
+    enum op_dtype dtype; /* of the operands of all products */
 };
 
 typedef struct op_attend op_attend;

@@ -68,6 +68,18 @@ static void quantise_cols_reference(const float *x, size_t stride, int rows, int
     }
 }
 
+static void quantise_transposed_reference(const float *x, size_t stride, int n, int length, int8_t *q, float *scale,
+                                          int32_t *offset) {
+    for (int i = 0; i < n; i++, x += stride, q += length) {
+        scale[i] = scale_of(x, length, 1);
+        offset[i] = 0;
+        for (int k = 0; k < length; k++) {
+            q[k] = quantised(x[k], inverse_of(scale[i]));
+            offset[i] += OP_INT8_ZERO * q[k];
+        }
+    }
+}
+
 static void swiglu_reference(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n,
                              float *act, size_t act_stride) {
     for (int r = 0; r < rows; r++)
@@ -75,6 +87,26 @@ static void swiglu_reference(const struct op_int8_product *gate, const struct op
             const float g = value(gate, r, i);
             act[(size_t)r * act_stride + (size_t)i] = g / (1.0f + expf(-g)) * value(up, r, i);
         }
+}
+
+/* What the largest exponential of a row is stored as. */
+static const float WHOLE = 255.0f;
+
+static void exponentials_reference(const struct op_int8_product *product, int rows, int n, float scale, uint8_t *p,
+                                   float *inverse, float *room) {
+    for (int r = 0; r < rows; r++, p += n) {
+        float largest = -FLT_MAX;
+        int total = 0;
+        for (int i = 0; i < n; i++) {
+            room[i] = value(product, r, i);
+            largest = fmaxf(largest, room[i]);
+        }
+        for (int i = 0; i < n; i++) {
+            p[i] = (uint8_t)lrintf(WHOLE * expf(scale * (room[i] - largest)));
+            total += p[i];
+        }
+        inverse[r] = 1.0f / (float)total;
+    }
 }
 
 static void to_f32_reference(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride) {
@@ -86,7 +118,9 @@ static void to_f32_reference(const struct op_int8_product *product, int rows, in
 const struct op_int8_kernels op_int8_kernels_reference = {
     .quantise_rows = quantise_rows_reference,
     .quantise_cols = quantise_cols_reference,
+    .quantise_transposed = quantise_transposed_reference,
     .swiglu = swiglu_reference,
+    .exponentials = exponentials_reference,
     .to_f32 = to_f32_reference,
 };
 
@@ -152,6 +186,30 @@ VECTOR_KERNEL static void quantise_cols(const float *x, size_t stride, int rows,
     }
 }
 
+VECTOR_KERNEL static void quantise_transposed(const float *x, size_t stride, int n, int length, int8_t *q, float *scale,
+                                              int32_t *offset) {
+    for (int i = 0; i < n; i++) {
+        const float *row = x + (size_t)i * stride;
+        int8_t *restrict to = q + (size_t)i * (size_t)length;
+        float largest = 0.0f;
+        int32_t total = 0;
+#pragma omp simd reduction(max : largest)
+        for (int k = 0; k < length; k++) {
+            const float size = fabsf(row[k]);
+            largest = size > largest ? size : largest;
+        }
+        scale[i] = scale_for(largest);
+        const float inverse = inverse_of(scale[i]);
+#pragma omp simd reduction(+ : total)
+        for (int k = 0; k < length; k++) {
+            const int8_t rounded = quantised(row[k], inverse);
+            total += rounded;
+            to[k] = rounded;
+        }
+        offset[i] = OP_INT8_ZERO * total;
+    }
+}
+
 /* Row r of a product, its scale folded into the columns' as each element is read. */
 struct row {
     const int32_t *sums, *offset;
@@ -178,6 +236,78 @@ VECTOR_KERNEL static void swiglu(const struct op_int8_product *gate, const struc
     }
 }
 
+/* Rows in lanes of four vectors, so that maxima and sums do not wait for each other. The last lanes of a row
+ * overlap those before them. */
+enum { LANES = 64 };
+
+/* `count` values from column `first` on without the row's scale, which does not change which is the largest. */
+INLINE void read_lanes(struct row row, int first, int count, float *restrict values, float *restrict largest) {
+    row.scale = 1.0f;
+#pragma omp simd
+    for (int k = 0; k < count; k++) {
+        const float value = at(row, (size_t)(first + k));
+        values[first + k] = value;
+        largest[k] = value > largest[k] ? value : largest[k];
+    }
+}
+
+/* The values of a row, as above; returns the largest. */
+INLINE float read_row(struct row row, int n, float *restrict values) {
+    float lanes[LANES], largest = -FLT_MAX;
+    for (int k = 0; k < LANES; k++)
+        lanes[k] = -FLT_MAX;
+    for (int i = 0; i + LANES <= n; i += LANES)
+        read_lanes(row, i, LANES, values, lanes);
+    if (n < LANES)
+        read_lanes(row, 0, n, values, lanes);
+    else if (n % LANES > 0)
+        read_lanes(row, n - LANES, LANES, values, lanes);
+#pragma omp simd reduction(max : largest)
+    for (int k = 0; k < LANES; k++)
+        largest = lanes[k] > largest ? lanes[k] : largest;
+    return largest;
+}
+
+/* 2^(factor * (value - largest)) of `count` values, in units of 1 / WHOLE; added to sums. */
+INLINE void weigh_lanes(const float *restrict values, int count, float factor, float largest, uint8_t *restrict p,
+                        uint32_t *restrict sums) {
+    const union bits shift = {.value = 12582912.0f}; /* 1.5 * 2^23, as in quantised() */
+#pragma omp simd
+    for (int k = 0; k < count; k++) {
+        const union bits e = {.value = fmaf(coarse_exp2(factor * (values[k] - largest)), WHOLE, shift.value)};
+        p[k] = (uint8_t)e.magnitude;
+        sums[k] += e.magnitude - shift.magnitude;
+    }
+}
+
+/* Returns the sum of p. */
+INLINE uint32_t weigh_row(const float *restrict values, int n, float factor, float largest, uint8_t *restrict p) {
+    uint32_t lanes[LANES] = {0}, sum = 0;
+    const int whole = n - n % LANES;
+    for (int i = 0; i < whole; i += LANES)
+        weigh_lanes(values + i, LANES, factor, largest, p + i, lanes);
+    if (n < LANES) {
+        weigh_lanes(values, n, factor, largest, p, lanes);
+    } else if (whole < n) {
+        weigh_lanes(values + n - LANES, LANES, factor, largest, p + n - LANES, lanes);
+        for (int i = n - LANES; i < whole; i++) /* counted twice */
+            sum -= p[i];
+    }
+#pragma omp simd reduction(+ : sum)
+    for (int k = 0; k < LANES; k++)
+        sum += lanes[k];
+    return sum;
+}
+
+VECTOR_KERNEL static void exponentials(const struct op_int8_product *product, int rows, int n, float scale, uint8_t *p,
+                                       float *inverse, float *room) {
+    for (int r = 0; r < rows; r++) {
+        const struct row row = row_of(product, r);
+        const float in_base_2 = row.scale * scale * 1.44269504f, largest = read_row(row, n, room);
+        inverse[r] = 1.0f / (float)weigh_row(room, n, in_base_2, largest, p + (size_t)r * (size_t)n);
+    }
+}
+
 VECTOR_KERNEL static void to_f32(const struct op_int8_product *product, int rows, int n, float *out,
                                  size_t out_stride) {
     for (int r = 0; r < rows; r++) {
@@ -192,7 +322,9 @@ VECTOR_KERNEL static void to_f32(const struct op_int8_product *product, int rows
 const struct op_int8_kernels op_int8_kernels_vector = {
     .quantise_rows = quantise_rows,
     .quantise_cols = quantise_cols,
+    .quantise_transposed = quantise_transposed,
     .swiglu = swiglu,
+    .exponentials = exponentials,
     .to_f32 = to_f32,
 };
 

@@ -16,6 +16,13 @@
 #include "engine/engine.h"
 #include "engine/ops/matmul.h"
 
+/* A quantised right operand [rows, n], or [n, rows] where it is stored transposed. */
+struct op_int8_columns {
+    int8_t *q;
+    float *scale;    /* [n] */
+    int32_t *offset; /* [n] */
+};
+
 /* A product [rows, n] as its reader sees it: element i of row r is worth
  *     (sums[r * stride + i] - offset[i]) * row_scale[r] * col_scale[i]. */
 struct op_int8_product {
@@ -43,9 +50,21 @@ struct op_int8_kernels {
     /* Right operands: x [rows, n], rows `stride` apart; q [rows, n], scale [n], offset [n]. */
     void (*quantise_cols)(const float *x, size_t stride, int rows, int n, int8_t *q, float *scale, int32_t *offset);
 
+    /* Right operands stored transposed: x [n, length], rows `stride` apart, each a column of the operand;
+     * q [n, length], scale [n], offset [n]. */
+    void (*quantise_transposed)(const float *x, size_t stride, int n, int length, int8_t *q, float *scale,
+                                int32_t *offset);
+
     /* act = silu(gate) * up for each of `rows` rows of n; rows of act lie `act_stride` apart. */
     void (*swiglu)(const struct op_int8_product *gate, const struct op_int8_product *up, int rows, int n, float *act,
                    size_t act_stride);
+
+    /* The first part of softmax over each row of the product's values, as kernels.h has it, for a product that
+     * follows: p = 255 exp(scale * (value - largest of the row)) to the nearest integer, [rows, n], a left operand
+     * that has no zero point; inverse[r] = 1 / sum of the row's p, so that what the weights lose in rounding does
+     * not change their sum, 1. A weight below 1/510 of its row's largest vanishes. room: [n], overwritten. */
+    void (*exponentials)(const struct op_int8_product *product, int rows, int n, float scale, uint8_t *p,
+                         float *inverse, float *room);
 
     /* out = the product's values; rows of out lie `out_stride` apart. */
     void (*to_f32)(const struct op_int8_product *product, int rows, int n, float *out, size_t out_stride);

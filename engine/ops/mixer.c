@@ -13,13 +13,6 @@ enum { ALIGNMENT = 64 };
 /* A slice's activations and a panel's results, both small against the 1 MB of L2 that the weights share. */
 enum { SLICE_BYTES = 192 << 10, RESULT_BYTES = 128 << 10 };
 
-/* A quantised right operand [rows, slice]. */
-struct columns {
-    int8_t *q;
-    float *scale;    /* [slice] */
-    int32_t *offset; /* [slice] */
-};
-
 struct op_mixer {
     struct op_mixer_shape shape;
     const struct op_kernels *kernels;
@@ -32,9 +25,9 @@ struct op_mixer {
     void *act;          /* [inter, slice] of op_passed_type(dtype) */
     /* OP_INT8 only. */
     const struct op_int8_kernels *int8;
-    struct columns x8;   /* [tokens, slice] */
-    struct columns act8; /* [inter, slice] */
-    int32_t *sums;       /* [tokens, slice] */
+    struct op_int8_columns x8;   /* [tokens, slice] */
+    struct op_int8_columns act8; /* [inter, slice] */
+    int32_t *sums;               /* [tokens, slice] */
 };
 
 /* The largest divisor of `count` with `bytes` each that fits into `limit`; at least 1. */
@@ -179,7 +172,7 @@ void op_mixer_pack(const op_mixer *mixer, const float *gate_up, const float *dow
 /* The slice that begins at x as the products of gate and up want it. */
 static const void *load_slice(op_mixer *mixer, const float *x, trm_status *status, trm_error *err) {
     const struct op_mixer_shape *s = &mixer->shape;
-    const struct columns *x8 = &mixer->x8;
+    const struct op_int8_columns *x8 = &mixer->x8;
     if (s->dtype != OP_INT8) {
         *status = op_matmul_pack(mixer->gate_up, x, mixer->x, err);
         return mixer->x;
@@ -206,7 +199,7 @@ static void join(op_mixer *mixer, int index, const float *scale) {
 /* The slice of mixed from act; weight [tokens, inter], scale: of its rows. */
 static trm_status run_down(op_mixer *mixer, const void *weight, const float *scale, float *mixed, trm_error *err) {
     const struct op_mixer_shape *s = &mixer->shape;
-    const struct columns *act8 = &mixer->act8;
+    const struct op_int8_columns *act8 = &mixer->act8;
     if (s->dtype != OP_INT8)
         return op_matmul_run(mixer->down, weight, mixer->act, mixed, err);
     mixer->int8->quantise_cols(mixer->act, (size_t)mixer->slice, s->inter, mixer->slice, act8->q, act8->scale,

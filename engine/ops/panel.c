@@ -19,24 +19,15 @@ size_t op_panel_size(const op_matmul *product, enum op_dtype dtype, int channels
     return aligned(scales_at(product) + extra);
 }
 
-/* Rows of a weight are quantised as left operands are, then made signed. */
 static trm_status pack_int8(op_matmul *product, const float *weight, int channels, int in, void *packed,
                             trm_error *err) {
     const size_t size = (size_t)channels * (size_t)in;
     float *scale = (void *)((char *)packed + scales_at(product));
-    int32_t *offset = (void *)(scale + channels);
-    uint8_t *q = malloc(size);
+    int8_t *q = malloc(size);
     if (!q)
         return trm_fail_memory(err, size);
-    op_int8_kernels_reference.quantise_rows(weight, channels, in, q, scale);
-    for (int i = 0; i < channels; i++) {
-        offset[i] = 0;
-        for (int k = 0; k < in; k++) {
-            uint8_t *value = &q[(size_t)i * (size_t)in + (size_t)k];
-            offset[i] += OP_INT8_ZERO * (*value - OP_INT8_ZERO);
-            *value = (uint8_t)(*value - OP_INT8_ZERO);
-        }
-    }
+    op_int8_kernels_reference.quantise_transposed(weight, (size_t)in, channels, in, q, scale,
+                                                  (void *)(scale + channels));
     trm_status status = op_matmul_pack(product, q, packed, err);
     free(q);
     return status;

@@ -77,6 +77,32 @@ static void assert_same(const struct quantised *got, const struct quantised *wan
     assert_memory_equal(got->offset, want->offset, (size_t)n * sizeof(int32_t));
 }
 
+/* The transposed form of a matrix's rows: the left operand's without its zero point, the scales alike. */
+static void check_transposed(const struct op_int8_kernels *kernels, const float *x, int rows, int n) {
+    const size_t size = (size_t)rows * (size_t)n, stride = (size_t)n + PAD;
+    float *apart = block((size_t)rows * stride * sizeof *apart), *scale = block((size_t)rows * sizeof *scale);
+    int8_t *q = block(size);
+    int32_t *offset = block((size_t)rows * sizeof *offset);
+    struct quantised want = quantise(REF, x, rows, n);
+    for (int r = 0; r < rows; r++)
+        memcpy(apart + (size_t)r * stride, x + (size_t)r * (size_t)n, (size_t)n * sizeof *x);
+    kernels->quantise_transposed(apart, stride, rows, n, q, scale, offset);
+    assert_memory_equal(scale, want.row_scale, (size_t)rows * sizeof *scale);
+    for (int r = 0; r < rows; r++) {
+        int32_t sum = 0;
+        for (size_t at = (size_t)r * (size_t)n; at < (size_t)(r + 1) * (size_t)n; at++) {
+            assert_int_equal(q[at], want.rows[at] - OP_INT8_ZERO);
+            sum += q[at];
+        }
+        assert_int_equal(offset[r], OP_INT8_ZERO * sum);
+    }
+    free_quantised(&want);
+    free(offset);
+    free(q);
+    free(scale);
+    free(apart);
+}
+
 static void check_quantisation(int rows, int n) {
     const size_t size = (size_t)rows * (size_t)n;
     float *x = normal(size, 3.0);
@@ -97,6 +123,8 @@ static void check_quantisation(int rows, int n) {
             sum += got.cols[(size_t)r * (size_t)n + (size_t)i];
         assert_int_equal(got.offset[i], OP_INT8_ZERO * sum);
     }
+    check_transposed(REF, x, rows, n);
+    check_transposed(VEC, x, rows, n);
     if (n > 2) { /* the middle columns of a wider matrix */
         const float *inside = x + 1;
         REF->quantise_cols(inside, (size_t)n, rows, n - 2, want.cols, want.col_scale, want.offset);
@@ -198,6 +226,12 @@ static struct sums make_sums(int rows, int n, uint64_t seed) {
     return s;
 }
 
+/* A value as int8.h defines it. */
+static double score(const struct op_int8_product *p, int r, int i) {
+    return (double)(p->sums[(size_t)r * p->stride + (size_t)i] - p->offset[i]) * (double)p->row_scale[r] *
+           (double)p->col_scale[i];
+}
+
 static void free_sums(struct sums *s) {
     free(s->sums);
     free(s->offset);
@@ -225,8 +259,7 @@ static void check_readers(int rows, int n) {
     }
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < n; i++) {
-            const double sum = gate.sums[(size_t)r * stride + (size_t)i] - gate.offset[i];
-            const double want = sum * (double)gate.row_scale[r] * (double)gate.col_scale[i];
+            const double want = score(&gate.product, r, i);
             assert_true(fabs((double)out[0][0][(size_t)r * stride + (size_t)i] - want) <= 1e-6 * fabs(want));
         }
     assert_agree("to_f32", out[1][0], out[0][0], wide, 1e-6);
@@ -241,6 +274,59 @@ static void check_readers(int rows, int n) {
 static void readers_of_products_agree_and_leave_gaps_alone(void **state) {
     (void)state;
     for_each_size(check_readers);
+}
+
+/* Every exponential to half a unit (the vector table's e^x is off by 1e-4: 0.03 units), the largest exactly, and
+ * the weights' sum 1. */
+static void check_exponentials(int rows, int n) {
+    const double scale = 1.0; /* from 1 to below e^-10 of the largest */
+    const size_t size = (size_t)rows * (size_t)n;
+    struct sums scores = make_sums(rows, n, 3);
+    const struct op_int8_kernels *tables[] = {REF, VEC};
+    for (int k = 0; k < 2; k++) {
+        uint8_t *p = block(size);
+        float *inverse = block((size_t)rows * sizeof(float)), *room = block((size_t)n * sizeof(float));
+        tables[k]->exponentials(&scores.product, rows, n, (float)scale, p, inverse, room);
+        for (int r = 0; r < rows; r++) {
+            double largest = -DBL_MAX;
+            int total = 0, most = 0;
+            for (int i = 0; i < n; i++)
+                largest = fmax(largest, score(&scores.product, r, i));
+            for (int i = 0; i < n; i++) {
+                const int got = p[(size_t)r * (size_t)n + (size_t)i];
+                const double want = 255.0 * exp(scale * (score(&scores.product, r, i) - largest));
+                assert_true(fabs(got - want) <= 0.54);
+                total += got;
+                most = got > most ? got : most;
+            }
+            assert_int_equal(most, 255);
+            assert_true(fabs((double)inverse[r] * total - 1.0) <= 1e-6);
+        }
+        free(room);
+        free(inverse);
+        free(p);
+    }
+    free_sums(&scores);
+}
+
+static void exponentials_are_exact_to_half_a_unit_and_sum_to_one(void **state) {
+    (void)state;
+    for_each_size(check_exponentials);
+}
+
+static void broken_scores_do_no_harm(void **state) {
+    (void)state;
+    enum { ROWS_OF_BROKEN = 4, N = 70 };
+    const float broken[ROWS_OF_BROKEN] = {FLT_MAX, INFINITY, NAN, 0.0f};
+    struct sums scores = make_sums(ROWS_OF_BROKEN, N, 4);
+    uint8_t p[ROWS_OF_BROKEN * N];
+    float inverse[ROWS_OF_BROKEN], room[N];
+    memcpy(scores.row_scale, broken, sizeof broken);
+    for (int i = 0; i < N; i++)
+        scores.col_scale[i] = i % 5 < ROWS_OF_BROKEN ? broken[i % 5] : 1.0f;
+    REF->exponentials(&scores.product, ROWS_OF_BROKEN, N, 1.0f, p, inverse, room);
+    VEC->exponentials(&scores.product, ROWS_OF_BROKEN, N, 1.0f, p, inverse, room);
+    free_sums(&scores);
 }
 
 /* ---- whole products ---- */
@@ -301,6 +387,8 @@ int main(void) {
         cmocka_unit_test(extreme_values_give_finite_scales_and_the_same_bytes_in_both_tables),
         cmocka_unit_test(broken_values_do_no_harm),
         cmocka_unit_test(readers_of_products_agree_and_leave_gaps_alone),
+        cmocka_unit_test(exponentials_are_exact_to_half_a_unit_and_sum_to_one),
+        cmocka_unit_test(broken_scores_do_no_harm),
         cmocka_unit_test(a_product_of_quantised_matrices_is_near_that_of_the_matrices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
