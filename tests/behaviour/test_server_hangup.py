@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import EXAMPLE, PATIENCE_S, sse_events, wait_until
+from conftest import EXAMPLE, sse_events, wait_until
 
 ENDLESS = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}}
 BRIEF = {"grid": EXAMPLE, "options": {"max_steps": 30, "no_halt": True}}
