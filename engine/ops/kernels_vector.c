@@ -217,18 +217,48 @@ VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float sc
     }
 }
 
-INLINE float exponentials_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
-    const float in_base_2 = scale * 1.44269504f;
-    float largest = row[0], total = 0.0f;
-#pragma omp simd reduction(max : largest)
-    for (int i = 0; i < n; i++)
+/* Maxima and sums run in lanes of several vectors: a single one would wait for its own last operation. */
+enum { LANES = 64 };
+
+INLINE float largest_of(const float *row, int n) {
+    float lanes[LANES], largest = row[0];
+    const int whole = n - n % LANES;
+    for (int k = 0; k < LANES; k++)
+        lanes[k] = row[0];
+    for (int i = 0; i < whole; i += LANES)
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            lanes[k] = row[i + k] > lanes[k] ? row[i + k] : lanes[k];
+    for (int i = whole; i < n; i++)
         largest = row[i] > largest ? row[i] : largest;
+#pragma omp simd reduction(max : largest)
+    for (int k = 0; k < LANES; k++)
+        largest = lanes[k] > largest ? lanes[k] : largest;
+    return largest;
+}
+
+/* Stores e^(scale * (row[i] - largest)) and returns it. */
+INLINE float put_exponential(const float *row, int i, float scale, float largest, enum op_dtype type, void *p) {
+    const float x = row[i] - largest;
+    const float e = type == OP_F32 ? fast_exp(scale * x) : coarse_exp2(scale * 1.44269504f * x);
+    put(p, type, (size_t)i, e);
+    return e;
+}
+
+INLINE float exponentials_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
+    const float largest = largest_of(row, n);
+    const int whole = n - n % LANES;
+    float lanes[LANES] = {0}, total = 0.0f;
+    for (int i = 0; i < whole; i += LANES)
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += put_exponential(row, i + k, scale, largest, type, p);
 #pragma omp simd reduction(+ : total)
-    for (int i = 0; i < n; i++) {
-        float e = type == OP_F32 ? fast_exp(scale * (row[i] - largest)) : coarse_exp2(in_base_2 * (row[i] - largest));
-        put(p, type, (size_t)i, e);
-        total += e;
-    }
+    for (int i = whole; i < n; i++)
+        total += put_exponential(row, i, scale, largest, type, p);
+#pragma omp simd reduction(+ : total)
+    for (int k = 0; k < LANES; k++)
+        total += lanes[k];
     return 1.0f / total;
 }
 
