@@ -56,6 +56,9 @@ FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
 PEERS := $(BUILD)/peers
 PEERS_FLAGS ?=
 
+# How long `make load` measures each thing.
+LOAD_SECONDS ?= 10
+
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
@@ -74,7 +77,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers demo-train train-data install readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data install readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -147,6 +150,11 @@ $(PEERS)/ready:
 	    $(PEERS)/bin/pip install -q torch
 	$(PEERS)/bin/pip install -q numpy onnx onnxruntime onnxscript safetensors
 	@touch $@
+
+load: ## Measure servers that are idle, saturated, overloaded, and full of slow readers (LOAD_SECONDS=60)
+	@docker/install-deps.sh build test load
+	@$(MAKE) $(PARALLEL) all $(LOAD)
+	@TRM_BUILD=$(BUILD) /usr/bin/python3 tests/load/measure.py --seconds $(LOAD_SECONDS)
 
 demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
 	@rm -rf $(BUILD)/demo
