@@ -56,8 +56,8 @@ FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
 PEERS := $(BUILD)/peers
 PEERS_FLAGS ?=
 
-# How long `make load` measures each thing.
-LOAD_SECONDS ?= 10
+# What `make load` is asked: see tests/load/measure.py --help.
+LOAD_FLAGS ?=
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -151,10 +151,10 @@ $(PEERS)/ready:
 	$(PEERS)/bin/pip install -q numpy onnx onnxruntime onnxscript safetensors
 	@touch $@
 
-load: ## Measure servers that are idle, saturated, overloaded, and full of slow readers (LOAD_SECONDS=60)
+load: ## Measure servers that are idle, saturated, overloaded, and full of slow readers (LOAD_FLAGS=)
 	@docker/install-deps.sh build test load
 	@$(MAKE) $(PARALLEL) all $(LOAD)
-	@TRM_BUILD=$(BUILD) /usr/bin/python3 tests/load/measure.py --seconds $(LOAD_SECONDS)
+	@TRM_BUILD=$(BUILD) /usr/bin/python3 tests/load/measure.py $(LOAD_FLAGS)
 
 demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
 	@rm -rf $(BUILD)/demo
