@@ -28,7 +28,8 @@ PARITY_SRCS := $(wildcard tests/parity*.c)
 LOAD_SRCS   := $(wildcard tests/load/*.c)
 
 ENGINE_OBJS := $(ENGINE_SRCS:%.c=$(BUILD)/obj/%.o)
-SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/proto/openapi.o
+WEB_FILES   := $(sort $(wildcard $(foreach kind,html css js svg json,server/web/*.$(kind))))
+SERVER_OBJS := $(SERVER_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/proto/openapi.o $(BUILD)/obj/gen/server/web.o
 TEST_OBJS   := $(TEST_SRCS:%.c=$(BUILD)/obj/%.o)
 ENGINE_LIB  := $(BUILD)/libtrm_engine.a
 SERVER_LIB  := $(BUILD)/libtrm_server.a
@@ -201,7 +202,13 @@ $(BUILD)/gen/proto/openapi.c: proto/openapi.yaml proto/openapi.py $(BUILD)/flags
 	@echo '  GEN  $@'
 	$(Q)/usr/bin/python3 proto/openapi.py '$(VERSION)' <$< >$@
 
-$(BUILD)/obj/proto/openapi.o: $(BUILD)/gen/proto/openapi.c
+# The directory is newer when a file has come or gone.
+$(BUILD)/gen/server/web.c: server/web/embed.py $(WEB_FILES) server/web $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  GEN  $@'
+	$(Q)/usr/bin/python3 $< $(WEB_FILES) >$@
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
 	@echo '  CC   $<'
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@

@@ -1,5 +1,5 @@
-/* accept.c - content negotiation. A header is read range by range; each framing keeps the quality that
- * the most exact range gives it. Constant data only. */
+/* accept.c - content negotiation. A header is read range by range; each type keeps the quality that the
+ * most exact range gives it. Constant data only. */
 #include "proto/accept.h"
 
 #include <string.h>
@@ -7,26 +7,23 @@
 
 enum { FRAMINGS = 3 };
 
-static const struct {
-    const char *type;
-    size_t family; /* length of what is before the slash */
-} framings[FRAMINGS] = {
-    [PROTO_JSON] = {"application/json", 11},
-    [PROTO_SSE] = {"text/event-stream", 4},
-    [PROTO_NDJSON] = {"application/x-ndjson", 11},
+static const char *const framings[FRAMINGS] = {
+    [PROTO_JSON] = "application/json",
+    [PROTO_SSE] = "text/event-stream",
+    [PROTO_NDJSON] = "application/x-ndjson",
 };
 
 /* How exactly a range names a type. */
 enum exactness { NOT_NAMED, BY_ANYTHING, BY_FAMILY, BY_NAME };
 
-/* What a header says of one framing. */
+/* What a header says of one type. */
 struct verdict {
     enum exactness exactness;
     int quality; /* thousandths */
 };
 
 const char *proto_framing_type(enum proto_framing framing) {
-    return framings[framing].type;
+    return framings[framing];
 }
 
 /* "0.25" in thousandths; 1000 for what is no quality. */
@@ -59,9 +56,8 @@ static int quality_of(const char *parameters, const char *end) {
     return 1000;
 }
 
-static enum exactness match(const char *range, size_t length, enum proto_framing framing) {
-    const char *type = framings[framing].type;
-    size_t family = framings[framing].family;
+static enum exactness match(const char *range, size_t length, const char *type) {
+    size_t family = strcspn(type, "/");
     if (length == 3 && memcmp(range, "*/*", 3) == 0) {
         return BY_ANYTHING;
     }
@@ -72,17 +68,18 @@ static enum exactness match(const char *range, size_t length, enum proto_framing
 }
 
 /* Reads one element of the list; false if it is no media range. */
-static bool read_range(const char *range, const char *end, struct verdict verdicts[FRAMINGS]) {
+static bool read_range(const char *range, const char *end, const char *const *types, int count,
+                       struct verdict *verdicts) {
     range += strspn(range, " \t");
     size_t length = range < end ? strcspn(range, "; \t,") : 0;
     if (!memchr(range, '/', length)) {
         return false;
     }
     int quality = quality_of(range + length, end);
-    for (int f = 0; f < FRAMINGS; f++) {
-        enum exactness exactness = match(range, length, (enum proto_framing)f);
-        if (exactness > verdicts[f].exactness) {
-            verdicts[f] = (struct verdict){exactness, quality};
+    for (int i = 0; i < count; i++) {
+        enum exactness exactness = match(range, length, types[i]);
+        if (exactness > verdicts[i].exactness) {
+            verdicts[i] = (struct verdict){exactness, quality};
         }
     }
     return true;
@@ -92,18 +89,36 @@ static bool is_better(const struct verdict *a, const struct verdict *b) {
     return a->quality > b->quality || (a->quality == b->quality && a->exactness > b->exactness);
 }
 
-bool proto_accept(const char *header, enum proto_framing *framing) {
-    struct verdict verdicts[FRAMINGS] = {0};
+int proto_accept_best(const char *header, const char *const *types, int count) {
+    struct verdict verdicts[PROTO_MOST_TYPES] = {0};
     bool readable = false;
-    int best = PROTO_JSON;
+    int best = 0;
     while (header && *header) {
         const char *end = header + strcspn(header, ",");
-        readable = read_range(header, end, verdicts) || readable;
+        readable = read_range(header, end, types, count, verdicts) || readable;
         header = *end ? end + 1 : end;
     }
-    for (int f = 1; f < FRAMINGS; f++) {
-        best = is_better(&verdicts[f], &verdicts[best]) ? f : best;
+    for (int i = 1; i < count; i++) {
+        best = is_better(&verdicts[i], &verdicts[best]) ? i : best;
     }
-    *framing = (enum proto_framing)best;
-    return !readable || verdicts[best].quality > 0;
+    return !readable || verdicts[best].quality > 0 ? best : -1;
+}
+
+bool proto_accept(const char *header, enum proto_framing *framing) {
+    int best = proto_accept_best(header, framings, FRAMINGS);
+    *framing = best < 0 ? PROTO_JSON : (enum proto_framing)best;
+    return best >= 0;
+}
+
+bool proto_accept_coding(const char *header, const char *coding) {
+    while (header && *header) {
+        const char *end = header + strcspn(header, ",");
+        header += strspn(header, " \t");
+        size_t length = header < end ? strcspn(header, "; \t,") : 0;
+        if (length == strlen(coding) && strncasecmp(header, coding, length) == 0) {
+            return quality_of(header + length, end) > 0;
+        }
+        header = *end ? end + 1 : end;
+    }
+    return false;
 }

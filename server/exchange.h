@@ -61,6 +61,7 @@ struct srv_exchange {
     const char *origin;           /* the page that may read the answer; NULL: no answer for pages */
     int retry_after_s;            /* for 429 and 503, 0: no such header */
     bool refused, preflight, complete, suspended, gone, linger;
+    bool constant; /* the answer may be kept, and asked for again by its ETag */
     uv_timer_t timer;
     uv_poll_t watch; /* notices that the client of a suspended exchange goes away */
     bool has_watch;
@@ -73,6 +74,14 @@ struct srv_exchange {
 /* Answers; for `handle` and `resumed` only. The text is taken over. */
 void srv_reply(struct srv_exchange *exchange, int status, const char *type, struct proto_text *text);
 void srv_reply_problem(struct srv_exchange *exchange, const struct proto_problem *problem);
+
+/* Answers with `data` ([length]), which is never freed, and headers of its own ([header_count], one of them
+ * an ETag). A client may keep the answer, but has to ask each time whether it still holds. */
+struct srv_header {
+    const char *name, *value;
+};
+void srv_reply_constant(struct srv_exchange *exchange, int status, const void *data, size_t length,
+                        const struct srv_header *headers, int header_count);
 
 /* Answers with a stream of unknown length. `read` fills a buffer: the number of bytes, or 0 to be
  * asked again after srv_exchange_resume(), or one of these. */

@@ -29,7 +29,7 @@ static bool are_scarce(const struct srv_http *http) {
 static void each_header(const struct srv_exchange *x, void (*add)(void *to, const char *name, const char *value),
                         void *to) {
     add(to, "X-Request-Id", x->trace.id);
-    add(to, "Cache-Control", "no-store");
+    add(to, "Cache-Control", x->constant ? "no-cache" : "no-store");
     add(to, "X-Content-Type-Options", "nosniff");
     if (x->allow) {
         add(to, "Allow", x->allow);
@@ -85,21 +85,38 @@ static void on_unread(struct srv_exchange *x) {
     shutdown(srv_exchange_socket(x), SHUT_RDWR);
 }
 
+/* The answer, of `length` bytes, has its time to be read. */
+static void limit_reading(struct srv_exchange *x, size_t length) {
+    x->sent = strcmp(x->method, "HEAD") == 0 ? 0 : length;
+    x->alarm = on_unread;
+    srv_exchange_set_alarm(x, (x->sent / PER_TIMEOUT + 1) * (uint64_t)x->http->config.body_timeout * 1000);
+}
+
 void srv_reply(struct srv_exchange *x, int status, const char *type, struct proto_text *text) {
     struct MHD_Response *response = NULL;
     if (text->failed) {
         srv_log(SRV_ERROR, "no memory for an answer", "status=%d", status);
         proto_text_release(text);
     } else {
-        x->sent = strcmp(x->method, "HEAD") == 0 ? 0 : text->length;
-        x->alarm = on_unread;
-        srv_exchange_set_alarm(x, (x->sent / PER_TIMEOUT + 1) * (uint64_t)x->http->config.body_timeout * 1000);
+        limit_reading(x, text->length);
         response = MHD_create_response_from_buffer(text->length, text->data, MHD_RESPMEM_MUST_FREE);
         if (!response) {
             proto_text_release(text);
         }
     }
     queue(x, status, type, response);
+}
+
+void srv_reply_constant(struct srv_exchange *x, int status, const void *data, size_t length,
+                        const struct srv_header *headers, int header_count) {
+    /* libmicrohttpd only reads memory that is said to be persistent. */
+    struct MHD_Response *response = MHD_create_response_from_buffer(length, (void *)data, MHD_RESPMEM_PERSISTENT);
+    x->constant = true;
+    limit_reading(x, length);
+    for (int i = 0; response && i < header_count; i++) {
+        MHD_add_response_header(response, headers[i].name, headers[i].value);
+    }
+    queue(x, status, NULL, response);
 }
 
 /* Writes a problem in the form of the protocol that the path belongs to, and returns its type. */

@@ -3,12 +3,14 @@
 
 #include <string.h>
 
+#include "proto/accept.h"
 #include "proto/openapi.h"
 #include "server/kserve.h"
 #include "server/metrics.h"
 #include "server/reload.h"
 #include "server/server.h"
 #include "server/solve.h"
+#include "server/web.h"
 
 static void reply_literal(struct srv_exchange *x, int status, const char *json) {
     struct proto_text text = {0};
@@ -42,10 +44,11 @@ static void openapi(struct srv_exchange *x) {
     srv_reply(x, 200, "application/json", &text);
 }
 
-static void index_page(struct srv_exchange *x);
+static void root(struct srv_exchange *x);
 
 static const struct srv_route table[] = {
-    {"/", "GET, HEAD", index_page, SRV_PUBLIC},
+    {"/", "GET, HEAD", root, SRV_PUBLIC},
+    {"/web/{file}", "GET, HEAD", srv_web_file, SRV_PUBLIC},
     {"/solve", "POST", srv_solve, SRV_KEYED},
     {"/models", "GET, HEAD", models, SRV_KEYED},
     {"/models/{model}/reload", "POST", srv_reload, SRV_ADMIN},
@@ -66,7 +69,7 @@ static const struct srv_route table[] = {
 
 enum { ROUTES = sizeof table / sizeof table[0] };
 
-static void index_page(struct srv_exchange *x) {
+static void index_of_paths(struct srv_exchange *x) {
     struct proto_text text = {0};
     proto_text_add_literal(&text, "{\"server\":\"trm-server\",\"version\":\"" TRM_VERSION "\",\"paths\":[");
     for (int i = 0; i < ROUTES; i++) {
@@ -75,6 +78,16 @@ static void index_page(struct srv_exchange *x) {
     }
     proto_text_add_literal(&text, "]}\n");
     srv_reply(x, 200, "application/json", &text);
+}
+
+/* Programs get the paths, people the playground. */
+static void root(struct srv_exchange *x) {
+    static const char *const forms[] = {"application/json", "text/html"};
+    if (proto_accept_best(srv_exchange_header(x, "Accept"), forms, 2) == 1) {
+        srv_web_page(x);
+    } else {
+        index_of_paths(x);
+    }
 }
 
 const struct srv_route *srv_routes(int *count) {

@@ -1,0 +1,125 @@
+// api.js - what the server says: JSON, problems as sentences, streams of steps, metrics.
+//
+// Paths are relative to the page, so that a proxy may serve it under any prefix.
+
+let key = sessionStorage.getItem("key");
+
+export function useKey(value) {
+  key = value;
+  sessionStorage.setItem("key", value);
+}
+
+function headers(more) {
+  return key ? { ...more, Authorization: `Bearer ${key}` } : more;
+}
+
+// An error whose message is a sentence for people.
+export class Trouble extends Error {
+  constructor(sentence, problem = {}) {
+    super(sentence);
+    this.pointer = problem.pointer;
+    this.status = problem.status;
+  }
+}
+
+function sentenceOf(problem, retryAfter) {
+  const again = retryAfter ? ` Try again in ${retryAfter === "1" ? "a second" : `${retryAfter} seconds`}.` : "";
+  return `${problem.title}: ${problem.detail}.${again}`;
+}
+
+async function troubleOf(response) {
+  if (response.status === 401) {
+    document.dispatchEvent(new CustomEvent("key-wanted"));
+  }
+  if (response.headers.get("Content-Type") !== "application/problem+json") {
+    return new Trouble(`The server answered ${response.status}.`);
+  }
+  const problem = await response.json();
+  return new Trouble(sentenceOf(problem, response.headers.get("Retry-After")), problem);
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: headers(options.headers) });
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Trouble("The server cannot be reached.");
+  }
+  if (!response.ok) {
+    throw await troubleOf(response);
+  }
+  return response;
+}
+
+export async function getModels() {
+  return (await (await ask("models")).json()).models;
+}
+
+// Messages of a stream of server-sent events: [event, data] each.
+async function* messages(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) {
+      return;
+    }
+    const parts = (text + value).split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const found = /^event: (\w+)\ndata: (.*)$/.exec(part);
+      if (found) {
+        yield [found[1], JSON.parse(found[2])];
+      }
+    }
+  }
+}
+
+// Posts to /solve and yields ["step" | "answer" | ..., data] as they come. Aborting frees the slots.
+export async function* solve(body, signal) {
+  const response = await ask("solve", {
+    method: "POST",
+    body: JSON.stringify(body),
+    signal,
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+  });
+  let whole = false;
+  try {
+    for await (const [event, data] of messages(response.body)) {
+      if (event === "error") {
+        throw new Trouble(sentenceOf(data.problem), data.problem);
+      }
+      whole = whole || event === "answer";
+      yield [event, data];
+    }
+  } catch (error) {
+    throw error instanceof Trouble || error.name === "AbortError" ? error : new Trouble("The connection broke.");
+  }
+  if (!whole) {
+    throw new Trouble("The stream ended without an answer.");
+  }
+}
+
+// The same request for a shell.
+export function curl(body) {
+  const data = JSON.stringify(body).replaceAll("'", "'\\''");
+  const auth = key ? " -H 'Authorization: Bearer KEY'" : "";
+  return `curl -sN${auth} -H 'Accept: text/event-stream' ${new URL("solve", document.baseURI)} \\\n    -d '${data}'`;
+}
+
+// The text format of Prometheus: {name: [{labels, value}]}.
+export async function getMetrics() {
+  const families = {};
+  const text = await (await ask("metrics")).text();
+  for (const line of text.split("\n")) {
+    const found = /^([a-zA-Z_:]\w*)(?:\{(.*)\})? (\S+)/.exec(line);
+    if (found) {
+      const labels = {};
+      for (const [, name, value] of (found[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+        labels[name] = value.replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
+      }
+      (families[found[1]] ??= []).push({ labels, value: found[3] === "+Inf" ? Infinity : Number(found[3]) });
+    }
+  }
+  return families;
+}

@@ -1,0 +1,221 @@
+// arc.js - the ARC view: a task as pairs of grids, to look at and to edit, and the model's votes.
+
+import { Trouble, curl } from "./api.js";
+import { TASKS } from "./arc-tasks.js";
+import { Notice, copyable, el, svg } from "./dom.js";
+import { Grid } from "./grid.js";
+
+const MOST = 30; // rows and columns of a grid
+const COLOURS = ["black", "blue", "red", "green", "yellow", "grey", "magenta", "orange", "sky", "maroon"];
+
+function isGrid(grid) {
+  return Array.isArray(grid) && grid.length >= 1 && grid.length <= MOST && Array.isArray(grid[0]) && grid[0].length >= 1 &&
+    grid[0].length <= MOST && grid.every((row) => Array.isArray(row) && row.length === grid[0].length &&
+      row.every((cell) => Number.isInteger(cell) && cell >= 0 && cell <= 9));
+}
+
+// A task as the public data has it. A file that holds several by name gives the first.
+export function readTask(text) {
+  let task;
+  try {
+    task = JSON.parse(text);
+  } catch (error) {
+    throw new Trouble(`This is no JSON: ${error.message}.`);
+  }
+  let name = "";
+  if (task && !task.train && typeof Object.values(task)[0] === "object") {
+    [[name, task]] = Object.entries(task);
+  }
+  if (!Array.isArray(task?.train) || !Array.isArray(task?.test) || !task.train.length || !task.test.length) {
+    throw new Trouble("A task has two lists, “train” and “test”, neither of them empty.");
+  }
+  task.train.forEach((pair, i) => {
+    if (!isGrid(pair?.input) || !isGrid(pair?.output)) {
+      throw new Trouble(`Demonstration ${i + 1} needs an input and an output: 1 to ${MOST} rows of 1 to ${MOST} integers from 0 to 9.`);
+    }
+  });
+  task.test.forEach((pair, i) => {
+    if (!isGrid(pair?.input) || (pair.output !== undefined && !isGrid(pair.output))) {
+      throw new Trouble(`Test ${i + 1} needs an input: 1 to ${MOST} rows of 1 to ${MOST} integers from 0 to 9.`);
+    }
+  });
+  const pairs = (list) => list.map(({ input, output }) => (output ? { input, output } : { input }));
+  return [name, { train: pairs(task.train), test: pairs(task.test) }];
+}
+
+// A picture of a grid. Colours have their digit on them if the page is asked to show digits.
+function picture(grid, name) {
+  const rows = grid.length, columns = grid[0].length;
+  const drawing = svg("svg", { viewBox: `0 0 ${columns} ${rows}`, class: "arc-grid", role: "img",
+    "aria-label": `${name}, ${rows} by ${columns}` },
+  grid.flatMap((row, y) => row.map((colour, x) => svg("g", { class: `colour c${colour}` },
+    svg("rect", { x, y, width: 1, height: 1 }),
+    svg("text", { x: x + 0.5, y: y + 0.74 }, String(colour))))));
+  drawing.style.width = `${Math.min(columns * 1.6, 12 * columns / Math.max(rows, columns))}rem`;
+  return drawing;
+}
+
+// A dialog that edits one grid.
+class Editor {
+  constructor() {
+    this.colour = 1;
+    this.board = new Grid("Grid", { class: "board arc", press: (key, index) => this.press(key, index),
+      touch: (index) => this.paint(index) });
+    this.palette = el("div", { class: "palette", role: "group", "aria-label": "Colours" },
+      COLOURS.map((name, colour) => el("button", { type: "button", class: `swatch c${colour}`, title: name,
+        "aria-label": `${name}, ${colour}`, onclick: () => this.take(colour) }, String(colour))));
+    const size = (name) => el("input", { name, type: "number", min: 1, max: MOST, required: true,
+      onchange: () => this.resize() });
+    this.rows = size("rows");
+    this.columns = size("columns");
+    this.element = el("dialog", { class: "editor", "aria-label": "Edit a grid" },
+      this.palette, this.board.element,
+      el("div", { class: "go" }, el("label", {}, "Rows ", this.rows), el("label", {}, "Columns ", this.columns),
+        el("button", { type: "button", class: "primary", onclick: () => this.element.close() }, "Done")));
+    this.take(1);
+  }
+
+  // Edits a copy; `done(grid)` gets it when the dialog is closed.
+  open(grid, done) {
+    this.grid = grid.map((row) => [...row]);
+    this.layOut();
+    this.element.onclose = () => done(this.grid);
+    this.element.showModal();
+    this.board.select(0);
+  }
+
+  layOut() {
+    this.rows.value = this.grid.length;
+    this.columns.value = this.grid[0].length;
+    this.board.resize(this.grid.length, this.grid[0].length, () => "cell colour");
+    this.grid.flat().forEach((colour, i) => this.show(i, colour));
+  }
+
+  show(index, colour) {
+    this.board.dress(index, String(colour), Object.fromEntries(COLOURS.map((_, i) => [`c${i}`, i === colour])),
+      [COLOURS[colour]]);
+  }
+
+  resize() {
+    const bounded = (input) => Math.max(1, Math.min(MOST, Math.trunc(input.valueAsNumber) || 1));
+    const rows = bounded(this.rows), columns = bounded(this.columns);
+    this.grid = Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => this.grid[y]?.[x] ?? 0));
+    this.layOut();
+  }
+
+  take(colour) {
+    this.colour = colour;
+    [...this.palette.children].forEach((swatch, i) => swatch.setAttribute("aria-pressed", String(i === colour)));
+  }
+
+  paint(index) {
+    const columns = this.grid[0].length;
+    this.grid[Math.floor(index / columns)][index % columns] = this.colour;
+    this.show(index, this.colour);
+  }
+
+  press(key, index) {
+    if (/^[0-9]$/.test(key)) {
+      this.take(Number(key));
+    } else if (key !== " ") {
+      return false;
+    }
+    this.paint(index);
+    return true;
+  }
+}
+
+class Arc {
+  constructor() {
+    this.notice = new Notice();
+    this.obstacle = new Notice();
+    this.editor = new Editor();
+    this.file = el("input", { type: "file", accept: ".json,application/json", hidden: true,
+      onchange: async () => this.file.files[0] && this.read(await this.file.files[0].text(), this.file.files[0].name) });
+    this.text = el("textarea", { rows: 4, spellcheck: "false", "aria-label": "The task as JSON",
+      placeholder: '{"train": [{"input": [[0, 1]], "output": [[1, 0]]}], "test": [{"input": [[2, 0]]}]}',
+      onchange: () => this.read(this.text.value) });
+    this.digits = el("input", { type: "checkbox", onchange: () => this.element.classList.toggle("digits", this.digits.checked) });
+    this.go = el("button", { type: "button", class: "primary", disabled: true }, "Predict");
+    this.pairs = el("section", { class: "panel", "aria-label": "Demonstrations" });
+    this.tests = el("section", { class: "panel", "aria-label": "Test" });
+    this.command = copyable("The same with curl");
+    this.element = el("div", { class: "view arc-view", ondragover: (event) => event.preventDefault(),
+      ondrop: (event) => this.drop(event), onpaste: (event) => this.paste(event) },
+      el("div", { class: "chips", role: "group", "aria-label": "Examples" },
+        Object.entries(TASKS).map(([name, task]) => el("button", { type: "button", class: "chip",
+          onclick: () => this.set(name, structuredClone(task)) }, name)),
+        el("button", { type: "button", class: "chip", onclick: () => this.file.click() }, "Open a file"), this.file,
+        el("label", { class: "check" }, this.digits, "Show digits")),
+      this.obstacle.element, this.notice.element,
+      this.pairs, this.tests,
+      el("details", { class: "fold" }, el("summary", {}, "The task as JSON"), this.text),
+      this.command.element, this.editor.element);
+    this.set("Mirror", structuredClone(TASKS.Mirror));
+  }
+
+  offer(models) {
+    this.obstacle.say(models.length ? "" : "This server has no ARC model, so it cannot predict. You can look at tasks and edit them.");
+    this.go.disabled = !models.length;
+  }
+
+  async drop(event) {
+    event.preventDefault();
+    const file = event.dataTransfer.files[0];
+    this.read(file ? await file.text() : event.dataTransfer.getData("text"), file?.name);
+  }
+
+  paste(event) {
+    if (!event.target.matches("input, textarea")) {
+      this.read(event.clipboardData.getData("text"));
+    }
+  }
+
+  read(text, file = "") {
+    try {
+      const [name, task] = readTask(text);
+      this.set(name || file.replace(/\.json$/, ""), task);
+    } catch (error) {
+      this.notice.say(error.message);
+    }
+  }
+
+  set(name, task) {
+    this.name = name;
+    this.task = task;
+    this.notice.say("");
+    this.text.value = JSON.stringify(task);
+    this.command.set(curl(this.request()));
+    this.draw();
+  }
+
+  // What is known of the answers stays here.
+  request() {
+    return { task: { ...this.task, test: this.task.test.map(({ input }) => ({ input })) } };
+  }
+
+  // A grid with its name, which a click opens in the editor.
+  figure(pair, side, label) {
+    return el("figure", { class: "arc-figure" },
+      el("button", { type: "button", class: "open", "aria-label": `Edit ${label}`, title: `Edit ${label}`,
+        onclick: () => this.editor.open(pair[side], (grid) => {
+          pair[side] = grid;
+          this.set(this.name, this.task);
+        }) }, picture(pair[side], label)),
+      el("figcaption", {}, side === "input" ? "input" : "output"));
+  }
+
+  draw() {
+    const arrow = () => el("span", { class: "arrow", "aria-hidden": "true" }, "→");
+    this.pairs.replaceChildren(el("h2", {}, this.name ? `Demonstrations of ${this.name}` : "Demonstrations"),
+      el("div", { class: "pairs" }, this.task.train.map((pair, i) => el("div", { class: "arc-pair" },
+        this.figure(pair, "input", `input ${i + 1}`), arrow(), this.figure(pair, "output", `output ${i + 1}`)))));
+    this.tests.replaceChildren(el("h2", {}, "Test"), el("div", { class: "pairs" },
+      this.task.test.map((pair, i) => el("div", { class: "arc-pair" }, this.figure(pair, "input", `test input ${i + 1}`),
+        pair.output ? [arrow(), el("figure", { class: "arc-figure" }, picture(pair.output, `true answer ${i + 1}`),
+          el("figcaption", {}, "true answer, not sent"))] : null))),
+    el("div", { class: "go" }, this.go));
+  }
+}
+
+export const create = () => new Arc();

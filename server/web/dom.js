@@ -1,0 +1,80 @@
+// dom.js - making elements.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function furnish(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) {
+      node.addEventListener(name.slice(2), value);
+    } else if (value === true) {
+      node.setAttribute(name, "");
+    } else if (value !== false && value !== null && value !== undefined) {
+      node.setAttribute(name, value);
+    }
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+// el("button", {class: "primary", onclick: run}, "Solve")
+export function el(tag, attributes = {}, ...children) {
+  return furnish(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return furnish(document.createElementNS(SVG, tag), attributes, children);
+}
+
+const ICONS = {
+  play: "M6 4l9 6-9 6z",
+  pause: "M5 4h3.5v12H5zM11.5 4H15v12h-3.5z",
+  back: "M13 4.5L7 10l6 5.5",
+  forward: "M7 4.5L13 10l-6 5.5",
+  first: "M4 4h2.5v12H4zM16 4l-9 6 9 6z",
+  last: "M13.5 4H16v12h-2.5zM4 4l9 6-9 6z",
+};
+
+export function icon(name) {
+  return svg("svg", { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
+}
+
+// "1 cell", "2 cells"
+export function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+// A time in milliseconds with three significant digits, in the unit that suits it.
+export function duration(ms) {
+  return ms >= 1000 ? `${(ms / 1000).toPrecision(3)} s` : `${ms >= 100 ? ms.toFixed(0) : ms.toPrecision(3)} ms`;
+}
+
+// A line below the thing that it is about; empty when all is well. Read aloud when it appears.
+export class Notice {
+  constructor() {
+    this.element = el("p", { class: "notice", role: "alert", hidden: true });
+  }
+
+  say(sentence) {
+    this.element.textContent = sentence;
+    this.element.hidden = !sentence;
+  }
+}
+
+// A block of text with a button that copies it.
+export function copyable(label) {
+  const code = el("code");
+  const button = el("button", { type: "button", class: "quiet" }, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code); // without a secure context: selected, to be copied by hand
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+  const element = el("figure", { class: "code" }, el("figcaption", {}, label, button),
+    el("pre", { tabindex: 0, "aria-label": label }, code));
+  return { element, set: (text) => (code.textContent = text) };
+}

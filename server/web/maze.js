@@ -1,0 +1,240 @@
+// maze.js - the maze view: draw walls, start and goal; the path appears and improves step by step.
+
+import { Trouble } from "./api.js";
+import { Notice, el, plural, svg } from "./dom.js";
+import { Grid } from "./grid.js";
+import { Options } from "./options.js";
+import { Run } from "./run.js";
+
+const SYMBOLS = "# SGo"; // of the wire: integer i + 1 is the i-th
+const TOOLS = [["#", "Wall"], [" ", "Floor"], ["S", "Start"], ["G", "Goal"]];
+const NAMES = { "#": "wall", " ": "floor", S: "start", G: "goal" };
+
+function* neighbours(index, side) {
+  const row = Math.floor(index / side), column = index % side;
+  if (row > 0) yield index - side;
+  if (row < side - 1) yield index + side;
+  if (column > 0) yield index - 1;
+  if (column < side - 1) yield index + 1;
+}
+
+// Steps from cell `from` to each cell that can be reached over cells where open(i) holds.
+function distances(from, side, open) {
+  const found = new Map([[from, 0]]);
+  for (const [cell, steps] of found) { // a Map is walked in the order of insertion, also of what is added meanwhile
+    for (const next of neighbours(cell, side)) {
+      if (!found.has(next) && open(next)) {
+        found.set(next, steps + 1);
+      }
+    }
+  }
+  return found;
+}
+
+function farthest(from, side, open) {
+  return [...distances(from, side, open)].at(-1)[0];
+}
+
+// A maze of corridors with a few loops, whose start and goal are far from each other.
+export function randomMaze(side) {
+  const cells = Array(side * side).fill("#");
+  const pick = (list) => list[Math.floor(Math.random() * list.length)];
+  const rooms = (index) => [...neighbours(index, side)].map((wall) => [wall, 2 * wall - index])
+    .filter(([wall, room]) => room >= 0 && room < side * side &&
+      (Math.floor(wall / side) === Math.floor(index / side) ? Math.floor(room / side) === Math.floor(index / side) : true));
+  const stack = [0];
+  cells[0] = " ";
+  while (stack.length) {
+    const closed = rooms(stack.at(-1)).filter(([, room]) => cells[room] === "#");
+    if (closed.length) {
+      const [wall, room] = pick(closed);
+      cells[wall] = cells[room] = " ";
+      stack.push(room);
+    } else {
+      stack.pop();
+    }
+  }
+  cells.forEach((cell, i) => {
+    const open = [...neighbours(i, side)].filter((next) => cells[next] !== "#").length;
+    if (cell === "#" && open === 2 && Math.random() < 0.06) {
+      cells[i] = " ";
+    }
+  });
+  const open = (i) => cells[i] !== "#";
+  const start = farthest(0, side, open), goal = farthest(start, side, open);
+  cells[start] = "S";
+  cells[goal] = "G";
+  return cells;
+}
+
+class Maze {
+  hint = "Draw walls with the pointer, or take a random maze, and press Solve. The model marks a path and mends it "
+    + "step by step.";
+
+  constructor() {
+    this.options = new Options(() => this.configure());
+    this.tool = "#";
+    this.notice = new Notice();
+    this.tools = el("div", { class: "chips", role: "group", "aria-label": "What to draw" },
+      TOOLS.map(([symbol, name]) => el("button", { type: "button", class: "chip", "aria-pressed": "false",
+        onclick: () => this.take(symbol) }, name)),
+      el("button", { type: "button", class: "chip", onclick: () => this.set(randomMaze(this.side)) }, "Random maze"));
+    this.board = new Grid("Maze", { class: "board maze", press: (key, index) => this.press(key, index),
+      touch: (index, began) => this.paint(index, began),
+      onpaste: (event) => this.read(event.clipboardData.getData("text")) });
+    this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
+    this.element = el("div", { class: "view split" },
+      el("section", { class: "stage", "aria-label": "Puzzle" }, this.tools, this.board.element,
+        el("p", { class: "legend" }, el("span", { class: "key wall" }), "wall", el("span", { class: "key path" }), "the model's path",
+          el("span", { class: "key changed" }), "changed", el("span", { class: "key path broken" }), "in a wall or cut off"),
+        this.notice.element),
+      el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
+        this.run.command.element));
+    this.take("#");
+  }
+
+  offer(models) {
+    this.options.offer(models);
+    this.run.allow(models.length ? "" : "This server has no maze model. Start it with one: --model maze=FILE. Until then you can draw.");
+    this.configure();
+  }
+
+  configure() {
+    const side = this.options.chosen?.rows ?? 15;
+    if (side !== this.side) {
+      this.options.choose();
+      this.side = side;
+      this.board.resize(side, side, () => "cell");
+      this.set(randomMaze(side));
+    }
+    this.run.describe();
+  }
+
+  // --- the puzzle -----------------------------------------------------------------------------------
+
+  set(puzzle) {
+    this.puzzle = puzzle;
+    this.notice.say("");
+    this.run.reset();
+    this.draw(null);
+  }
+
+  clear() {
+    const empty = Array(this.side * this.side).fill(" ");
+    empty[0] = "S";
+    empty[empty.length - 1] = "G";
+    this.set(empty);
+  }
+
+  // Pasted text: rows of "# SG".
+  read(text) {
+    const cells = [...text.replace(/[\r\n]/g, "")];
+    const strange = cells.find((cell) => !NAMES[cell]);
+    if (strange || cells.length !== this.side ** 2) {
+      this.notice.say(strange ? `“${strange}” is not a cell: use # for walls, blanks, S and G.`
+        : `This maze has ${this.side ** 2} cells; the text has ${cells.length}.`);
+    } else {
+      this.set(cells);
+    }
+  }
+
+  take(symbol) {
+    this.tool = symbol;
+    TOOLS.forEach(([own], i) => this.tools.children[i].setAttribute("aria-pressed", String(own === symbol)));
+  }
+
+  // A wall drawn on a wall takes it away; start and goal there are but once.
+  paint(index, began) {
+    if (began) {
+      this.brush = this.tool === "#" && this.puzzle[index] === "#" ? " " : this.tool;
+    }
+    this.write(index, this.brush);
+  }
+
+  write(index, symbol) {
+    if (this.puzzle[index] === symbol) {
+      return;
+    }
+    const alone = symbol === "S" || symbol === "G";
+    this.set(this.puzzle.map((cell, i) => (i === index ? symbol : alone && cell === symbol ? " " : cell)));
+  }
+
+  press(key, index) {
+    const symbol = key.toUpperCase();
+    if (key === "Enter") {
+      this.run.toggle();
+    } else if (key === " ") {
+      this.write(index, this.puzzle[index] === "#" ? " " : "#");
+    } else if (NAMES[symbol]) {
+      this.write(index, symbol);
+    } else if (key === "Backspace" || key === "Delete") {
+      this.write(index, " ");
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  // --- what a run wants to know ---------------------------------------------------------------------
+
+  request() {
+    if (!this.puzzle.includes("S") || !this.puzzle.includes("G")) {
+      throw new Trouble("A maze needs a start and a goal.");
+    }
+    return { ...this.options.read(), grid: this.puzzle.join("") };
+  }
+
+  given() {
+    return { answer: null };
+  }
+
+  // The answer as symbols; what is no symbol of mazes is taken for floor.
+  cellsOf(answer) {
+    return answer.flat().map((token) => SYMBOLS[token - 1] ?? " ");
+  }
+
+  judge(frame) {
+    return this.faults(this.cellsOf(frame.answer)).size;
+  }
+
+  // Cells of the path that are in a wall, or that no path joins with the start.
+  faults(cells) {
+    const isPath = (i) => "oG".includes(cells[i]) && this.puzzle[i] !== "#";
+    const reached = distances(this.puzzle.indexOf("S"), this.side, isPath);
+    return new Set([...cells.keys()].filter((i) => cells[i] === "o" && !reached.has(i)));
+  }
+
+  about(answer) {
+    const cells = this.cellsOf(answer.answer);
+    const start = this.puzzle.indexOf("S"), goal = this.puzzle.indexOf("G");
+    const shortest = distances(start, this.side, (i) => this.puzzle[i] !== "#").get(goal);
+    const walked = distances(start, this.side, (i) => "oG".includes(cells[i]) && this.puzzle[i] !== "#").get(goal);
+    if (shortest === undefined) {
+      return "There is no way from the start to the goal.";
+    }
+    return walked === undefined ? "Its path does not reach the goal."
+      : `Its path takes ${plural(walked, "move")}; the shortest takes ${shortest}.`;
+  }
+
+  draw(frame) {
+    const cells = frame ? this.cellsOf(frame.answer) : this.puzzle;
+    const faults = frame ? this.faults(cells) : new Set();
+    const changed = new Set((frame?.changed ?? []).map(([row, column]) => row * this.side + column));
+    this.puzzle.forEach((given, i) => {
+      const path = cells[i] === "o";
+      const marks = { wall: given === "#", path, changed: changed.has(i), broken: faults.has(i) };
+      this.board.dress(i, given === "S" || given === "G" ? given : "", marks,
+        [NAMES[given], ...(path ? ["path"] : []), ...(marks.changed ? ["changed"] : []), ...(marks.broken ? ["cut off"] : [])]);
+    });
+  }
+
+  thumbnail(frame) {
+    const side = this.side, cells = frame.answer ? this.cellsOf(frame.answer) : this.puzzle;
+    const faults = frame.answer ? this.faults(cells) : new Set();
+    return svg("svg", { viewBox: `0 0 ${side} ${side}`, class: "thumbnail", "aria-hidden": "true" },
+      this.puzzle.map((given, i) => svg("rect", { x: i % side, y: Math.floor(i / side), width: 1, height: 1,
+        class: faults.has(i) ? "broken" : given === "#" ? "clue" : cells[i] === "o" ? "filled" : "blank" })));
+  }
+}
+
+export const create = () => new Maze();

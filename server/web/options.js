@@ -1,0 +1,66 @@
+// options.js - the options of a request, as a form.
+
+import { el } from "./dom.js";
+
+function number(name, label, hint, attributes) {
+  return el("label", { title: hint }, el("span", {}, label),
+    el("input", { name, type: "number", inputmode: "numeric", required: true, ...attributes }));
+}
+
+// A folded form whose read() gives {model, options} of a request, of what differs from the defaults only.
+export class Options {
+  constructor(onchange) {
+    this.model = el("select", { name: "model" });
+    this.modelLabel = el("label", { hidden: true }, el("span", {}, "Model"), this.model);
+    this.stop = el("select", { name: "stop" },
+      el("option", { value: "verify" }, "the verifier accepts"),
+      el("option", { value: "head" }, "the model is confident"),
+      el("option", { value: "never" }, "all steps are done"));
+    this.form = el("form", { class: "options", onchange, onsubmit: (event) => event.preventDefault() },
+      this.modelLabel,
+      el("label", {}, el("span", {}, "Stop when"), this.stop),
+      number("max_steps", "Steps at most", "supervision steps", { min: 1, max: 1000000, value: 16 }),
+      number("rollouts", "Tries", "all but the first start from noise", { min: 1, max: 64, value: 1 }),
+      number("noise", "Noise", "of every try but the first", { min: 0.01, max: 100, step: "any", value: 0.3 }),
+      number("seed", "Seed", "of the noise", { min: 0, max: 9007199254740991, value: 0 }));
+    this.element = el("details", { class: "fold" }, el("summary", {}, "Options"), this.form);
+  }
+
+  // Those of `models` that this view can show; the first is chosen.
+  offer(models) {
+    this.models = models;
+    this.model.replaceChildren(...models.map((model) => el("option", { value: model.name }, model.name)));
+    this.modelLabel.hidden = models.length < 2;
+    this.choose();
+  }
+
+  get chosen() {
+    return this.models?.find((model) => model.name === this.model.value);
+  }
+
+  // Takes over what depends on the model.
+  choose() {
+    const model = this.chosen;
+    if (model) {
+      this.form.max_steps.value = model.max_steps;
+      this.stop.options[0].disabled = !model.verifier;
+      this.stop.value = model.verifier ? "verify" : "head";
+    }
+  }
+
+  // NaN for a field that was left empty is sent as null, and refused by the server with a sentence.
+  read() {
+    const value = (name) => this.form[name].valueAsNumber;
+    const options = { max_steps: value("max_steps") };
+    if (this.stop.value === "never") {
+      options.no_halt = true;
+    }
+    if (this.chosen?.verifier && this.stop.value !== "verify") {
+      options.verify = false;
+    }
+    if (value("rollouts") !== 1) {
+      Object.assign(options, { rollouts: value("rollouts"), noise: value("noise"), seed: value("seed") });
+    }
+    return { ...(this.models.length > 1 ? { model: this.model.value } : {}), options };
+  }
+}

@@ -1,0 +1,326 @@
+// run.js - one request and its steps: solve and cancel, the timeline, the charts, the verdict.
+//
+// A step is computed faster than anyone can look, so steps are shown at a pace of their own while they
+// arrive; the times that are shown are those of the server.
+
+import { Trouble, curl, solve } from "./api.js";
+import { Notice, copyable, duration, el, icon, plural } from "./dom.js";
+import { Strips } from "./strips.js";
+
+const PACE_MS = 420, REPLAY_MS = 7000; // between two steps; of the whole replay at most
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+const STOPPED = {
+  verified: () => "It stopped because the verifier accepted this answer.",
+  q_head: () => "It stopped because its halting head was confident: q is above the threshold.",
+  max_steps: (steps) => `It stopped at its limit of ${plural(steps, "step")}.`,
+  deadline: () => "Its time was up; this is the best answer so far.",
+  settled: () => "It stopped because no other answer could overtake the leading one.",
+};
+
+const SERIES = [
+  { key: "q_halt", label: "q, halting", hint: "The halting head: above zero the model thinks that it is done",
+    format: (q) => q.toFixed(2) },
+  { key: "changes", label: "changed", hint: "Cells that differ from the step before", format: String },
+  { key: "broken", label: "broken rules", hint: "Cells that break a rule", format: String },
+  { key: "ms", label: "time", hint: "From the end of the step before", format: duration },
+];
+
+export class Run {
+  // `view` has request() -> the body, or throws Trouble; draw(frame | null, lane) for the board;
+  // judge(frame) -> how many cells break a rule; about(answer) -> a sentence or "".
+  constructor(view, tools = []) {
+    this.view = view;
+    this.notice = new Notice();
+    this.obstacle = new Notice();
+    this.go = el("button", { type: "button", class: "primary", onclick: () => this.toggle() }, "Solve");
+    this.slider = el("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Supervision step",
+      oninput: () => this.seek(Number(this.slider.value)) });
+    this.playButton = this.tool("play", "Play", () => this.togglePlay());
+    this.place = el("output", { class: "place" });
+    this.strips = new Strips(SERIES, (index) => this.seek(index + 1));
+    this.verdict = el("div", { class: "verdict", role: "status" });
+    this.lanesBar = el("div", { class: "lanes", role: "group", "aria-label": "Tries" });
+    this.timeline = el("section", { class: "timeline", "aria-label": "Timeline", hidden: true },
+      el("div", { class: "transport" },
+        this.tool("first", "The puzzle", () => this.seek(0)),
+        this.tool("back", "Step back", () => this.seek(this.shown - 1)),
+        this.playButton,
+        this.tool("forward", "Step forward", () => this.seek(this.shown + 1)),
+        this.tool("last", "Last step", () => this.seek(this.lane.length - 1)),
+        this.slider, this.place),
+      this.strips.element, this.lanesBar);
+    this.hint = el("p", { class: "hint" }, view.hint);
+    this.command = copyable("The same with curl");
+    this.element = el("div", { class: "run" }, el("div", { class: "go" }, this.go, ...tools), this.obstacle.element, this.notice.element,
+      this.verdict, this.hint, this.timeline);
+    this.reset();
+  }
+
+  tool(name, label, onclick) {
+    return el("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick }, icon(name));
+  }
+
+  // Forgets all steps: the puzzle has changed.
+  reset() {
+    this.cancel();
+    this.stopPlaying();
+    this.lanes = [];
+    this.best = this.chosen = 0;
+    this.shown = 0;
+    this.answer = null;
+    this.timeline.hidden = true;
+    this.hint.hidden = false;
+    this.verdict.replaceChildren();
+    this.notice.say("");
+    this.describe();
+  }
+
+  // Says why nothing can be solved here; "" if it can.
+  allow(obstacle) {
+    this.go.disabled = Boolean(obstacle);
+    this.obstacle.say(obstacle);
+  }
+
+  // Shows the request that the button would send.
+  describe() {
+    try {
+      this.command.set(curl(this.view.request()));
+    } catch (error) {
+      this.command.set(`# ${error.message}`);
+    }
+  }
+
+  get lane() {
+    return this.lanes[this.chosen] ?? [];
+  }
+
+  get running() {
+    return this.abort !== null && this.abort !== undefined;
+  }
+
+  toggle() {
+    if (this.go.disabled) {
+      return;
+    }
+    if (this.running) {
+      this.cancel();
+      this.verdict.replaceChildren(this.headline("stopped", "Cancelled", "The server has been told to stop."));
+    } else {
+      this.start();
+    }
+  }
+
+  cancel() {
+    this.abort?.abort();
+    this.setRunning(null);
+  }
+
+  setRunning(abort) {
+    this.abort = abort;
+    this.go.textContent = abort ? "Cancel" : "Solve";
+    this.go.classList.toggle("cancel", Boolean(abort));
+  }
+
+  async start() {
+    this.reset();
+    const abort = new AbortController();
+    try {
+      const body = this.view.request();
+      this.setRunning(abort);
+      this.began = performance.now();
+      for await (const [event, data] of solve(body, abort.signal)) {
+        if (event === "step") {
+          this.add(data);
+        } else if (event === "answer") {
+          this.finish(data);
+        }
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        this.complain(error);
+      }
+    } finally {
+      if (this.abort === abort) {
+        this.setRunning(null);
+      }
+    }
+  }
+
+  complain(error) {
+    if (!(error instanceof Trouble)) {
+      console.error(error);
+    }
+    this.notice.say(error.message);
+    this.view.point?.(error.pointer);
+  }
+
+  // A step arrives.
+  add(step) {
+    const rollout = step.rollout ?? 0;
+    const lane = (this.lanes[rollout] ??= [this.view.given()]);
+    const now = performance.now();
+    const frame = { ...step, changes: step.changed.length, ms: now - this.began };
+    frame.broken = this.view.judge(frame);
+    this.began = now;
+    lane.push(frame);
+    if (!this.lanes[this.chosen]) {
+      this.chosen = rollout;
+    }
+    this.timeline.hidden = false;
+    this.hint.hidden = true;
+    if (this.lanes.length > 1) {
+      this.drawLanes();
+    }
+    if (this.shown === 0 && !this.timer) {
+      this.play();
+    } else {
+      this.schedule();
+    }
+  }
+
+  finish(answer) {
+    this.answer = answer;
+    this.best = answer.rollouts?.best ?? 0;
+    if (this.lanes[this.best]) {
+      this.chosen = this.best;
+      this.shown = Math.min(this.shown, this.lane.length - 1);
+    }
+    this.schedule();
+    if (!this.timer && this.shown >= this.lane.length - 1) {
+      this.conclude();
+    }
+  }
+
+  // Draws once for all that arrives before the next frame of the screen.
+  schedule() {
+    this.due ??= requestAnimationFrame(() => {
+      this.due = null;
+      this.draw();
+    });
+  }
+
+  // --- the timeline ---------------------------------------------------------------------------------
+
+  seek(index) {
+    this.stopPlaying();
+    this.show(Math.max(0, Math.min(index, this.lane.length - 1)));
+    if (this.answer) {
+      this.conclude();
+    }
+  }
+
+  show(index) {
+    this.shown = index;
+    this.draw();
+  }
+
+  togglePlay() {
+    if (this.timer) {
+      this.stopPlaying();
+    } else {
+      this.shown = this.shown >= this.lane.length - 1 ? 0 : this.shown;
+      this.play();
+    }
+  }
+
+  play() {
+    const advance = () => {
+      const last = this.lane.length - 1;
+      if (this.shown < last) {
+        this.show(calm.matches ? last : this.shown + 1);
+      }
+      if (this.answer && this.shown >= this.lane.length - 1) {
+        this.stopPlaying();
+        this.conclude();
+      } else {
+        this.timer = setTimeout(advance, Math.min(PACE_MS, REPLAY_MS / this.lane.length));
+      }
+    };
+    clearTimeout(this.timer);
+    this.timer = setTimeout(advance, 0);
+    this.setPlaying(true);
+  }
+
+  stopPlaying() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.setPlaying(false);
+  }
+
+  setPlaying(playing) {
+    this.playButton.replaceChildren(icon(playing ? "pause" : "play"));
+    this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+    this.playButton.title = playing ? "Pause" : "Play";
+  }
+
+  draw() {
+    const frame = this.lane[this.shown];
+    const last = this.lane.length - 1;
+    this.slider.max = Math.max(last, 0);
+    this.slider.value = this.shown;
+    this.place.textContent = this.shown === 0 ? "puzzle" : `step ${frame.step} of ${this.lane[last].step}`;
+    this.slider.setAttribute("aria-valuetext", this.shown === 0 ? "the puzzle" :
+      `step ${frame.step}: q ${frame.q_halt?.toFixed(2)}, ${plural(frame.changes, "change")}`);
+    this.strips.draw(this.lane.slice(1), this.shown - 1);
+    this.view.draw(this.shown === 0 ? null : frame);
+    this.drawLanes();
+  }
+
+  // --- several tries --------------------------------------------------------------------------------
+
+  drawLanes() {
+    if (this.lanes.length < 2) {
+      this.lanesBar.replaceChildren();
+      return;
+    }
+    this.lanesBar.replaceChildren(...Array.from(this.lanes, (lane, i) => {
+      const frame = lane?.[Math.min(this.shown, lane.length - 1)];
+      const best = this.answer && i === this.best;
+      return el("button", { type: "button", class: "lane", disabled: !lane, "aria-pressed": String(i === this.chosen),
+        onclick: () => this.choose(i) },
+      frame ? this.view.thumbnail(frame) : null,
+      el("span", {}, `try ${i + 1}${best ? " ★" : ""}`),
+      el("small", {}, frame?.step ? `step ${frame.step}, q ${frame.q_halt?.toFixed(1) ?? "?"}` : "waits"));
+    }));
+  }
+
+  choose(rollout) {
+    this.stopPlaying();
+    this.chosen = rollout;
+    this.show(Math.min(this.shown, this.lane.length - 1));
+  }
+
+  // --- the end --------------------------------------------------------------------------------------
+
+  headline(kind, title, ...sentences) {
+    return el("div", { class: `headline ${kind}` }, el("strong", {}, title),
+      ...sentences.filter(Boolean).map((sentence) => el("p", {}, sentence)));
+  }
+
+  conclude() {
+    if (this.concluded === this.answer) {
+      return;
+    }
+    const answer = this.concluded = this.answer;
+    const [kind, title] = answer.valid === true ? ["good", "Solved"]
+      : answer.valid === false ? ["bad", "Not solved"] : ["plain", "Done"];
+    const stopped = STOPPED[answer.halted_by]?.(answer.steps) ?? `It stopped: ${answer.halted_by}.`;
+    const facts = [
+      ["steps", answer.steps],
+      ["computing", duration(answer.timing_ms.compute)],
+      ["waiting", duration(answer.timing_ms.queue)],
+      ["confidence", `${(answer.confidence * 100).toFixed(1)} %`],
+    ];
+    if (answer.rollouts) {
+      facts.push(["tries", `${answer.rollouts.count}, the best is ${answer.rollouts.best + 1}`],
+        ["steps of all", answer.rollouts.steps]);
+    }
+    for (const [what, { asked, given }] of Object.entries(answer.reduced ?? {})) {
+      facts.push([what.replace("_", " "), `${given} of ${asked}: the server is busy`]);
+    }
+    this.verdict.replaceChildren(this.headline(kind, title, stopped, this.view.about(answer)),
+      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+  }
+}

@@ -1,0 +1,214 @@
+// sudoku.js - the Sudoku view: a board to type into, and what the model makes of it.
+
+import { Trouble } from "./api.js";
+import { Notice, el, plural, svg } from "./dom.js";
+import { Grid } from "./grid.js";
+import { Options } from "./options.js";
+import { Run } from "./run.js";
+
+const BOXES = { 4: [2, 2], 6: [2, 3], 9: [3, 3] }; // rows and columns of a box
+
+// From easy to hardest, by the guesses that a solver with naked and hidden singles has to make.
+const EXAMPLES = {
+  4: [["Small", "1....2....3....4"]],
+  6: [["Small", "1..4...5..2..3..5.4..6..1...2...6..3"]],
+  9: [
+    ["Easy", "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"],
+    ["Medium", "5......898.....7..7..39..5..3.9.........6.4.1.7.14..3..6.....7........9..8...42.."],
+    ["17 clues", "..............1..2..3.4..5.........6....3...7.685........8...3..7...6...4......8."],
+    ["Hard", "6..89..1.....5..........8...274......3......54....7...2..6......85..4..21......39"],
+    ["Very hard", "98.7..6..7..9..58.....84...6..5..7....3.....5....2....1...7..56.97.6.1.....1....."],
+    ["Hardest", "98.7..6..7..........5.4....63...8....7...93....2....1....3.79......5...2.......5."],
+  ],
+};
+
+const WORDS = { clue: "clue", changed: "changed", broken: "breaks a rule" };
+
+function boxOf(side, row, column) {
+  const [rows, columns] = BOXES[side];
+  return Math.floor(row / rows) * (side / columns) + Math.floor(column / columns);
+}
+
+// The cells, row by row, whose digit stands twice in a row, column or box.
+export function conflicts(cells, side) {
+  const found = new Set();
+  const seen = new Map();
+  cells.forEach((digit, i) => {
+    const row = Math.floor(i / side), column = i % side;
+    for (const unit of [`r${row}`, `c${column}`, `b${boxOf(side, row, column)}`]) {
+      const place = `${unit}=${digit}`;
+      if (digit && seen.has(place)) {
+        found.add(i).add(seen.get(place));
+      } else {
+        seen.set(place, i);
+      }
+    }
+  });
+  return found;
+}
+
+// Reads a pasted Sudoku: digits, 0 or . for blanks; lines and borders between them do not count.
+export function parse(text, side) {
+  const symbols = text.replace(/[\s|+\-,]/g, "");
+  const strange = new RegExp(`[^.0-${side}]`).exec(symbols);
+  if (strange) {
+    throw new Trouble(`“${strange[0]}” is not a cell: use 1 to ${side}, and . or 0 for a blank.`);
+  }
+  if (symbols.length !== side * side) {
+    throw new Trouble(`A Sudoku has ${side * side} cells; this text has ${symbols.length}.`);
+  }
+  return [...symbols].map((c) => (c === "." ? 0 : Number(c)));
+}
+
+class Sudoku {
+  hint = "Press Solve. The model improves its whole answer again and again; here you can watch each step, go back and "
+    + "forth, and see when it believes that it is done.";
+
+  constructor() {
+    this.options = new Options(() => this.configure());
+    this.pasted = el("input", { class: "paste", spellcheck: "false", autocomplete: "off", autocapitalize: "off",
+      "aria-label": "The puzzle as text", onfocus: () => this.pasted.select(),
+      onchange: () => this.read(this.pasted.value),
+      oninput: (event) => event.inputType === "insertFromPaste" && this.read(this.pasted.value) });
+    this.notice = new Notice();
+    this.examples = el("div", { class: "chips", role: "group", "aria-label": "Examples" });
+    this.board = new Grid("Sudoku", { class: "board sudoku", press: (key) => this.press(key),
+      onpaste: (event) => this.read(event.clipboardData.getData("text")) });
+    this.pad = el("div", { class: "pad", role: "group", "aria-label": "Digits" });
+    this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
+    this.element = el("div", { class: "view split" },
+      el("section", { class: "stage", "aria-label": "Puzzle" },
+        this.examples, this.board.element,
+        el("p", { class: "legend" }, el("span", { class: "key clue" }, "5"), "clue",
+          el("span", { class: "key" }, "5"), "the model's",
+          el("span", { class: "key changed" }, "5"), "changed",
+          el("span", { class: "key broken" }, "5"), "breaks a rule"),
+        this.pad, this.pasted, this.notice.element),
+      el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
+        this.run.command.element));
+  }
+
+  // The models of this server that solve Sudokus.
+  offer(models) {
+    this.options.offer(models);
+    this.run.allow(models.length ? "" : "This server has no Sudoku model: start it with --model FILE.");
+    this.configure();
+  }
+
+  configure() {
+    const side = this.options.chosen?.rows ?? 9;
+    if (side !== this.side) {
+      this.options.choose();
+      this.resize(side);
+    }
+    this.run.describe();
+  }
+
+  resize(side) {
+    this.side = side;
+    const [boxRows, boxColumns] = BOXES[side];
+    this.board.resize(side, side, (row, column) =>
+      `cell${row % boxRows === 0 ? " top" : ""}${column % boxColumns === 0 ? " left" : ""}`);
+    this.examples.replaceChildren(...EXAMPLES[side].map(([name, text]) =>
+      el("button", { type: "button", class: "chip", onclick: () => this.read(text) }, name)));
+    this.pad.replaceChildren(...Array.from({ length: side + 1 }, (_, i) => (i + 1) % (side + 1)).map((digit) =>
+      el("button", { type: "button", "aria-label": digit ? String(digit) : "Blank", onclick: () => this.put(digit) },
+        digit ? String(digit) : "⌫")));
+    this.read(EXAMPLES[side][0][1]);
+  }
+
+  // --- the puzzle -----------------------------------------------------------------------------------
+
+  read(text) {
+    try {
+      this.set(parse(text, this.side));
+    } catch (error) {
+      this.notice.say(error.message);
+    }
+  }
+
+  set(puzzle) {
+    this.puzzle = puzzle;
+    this.notice.say("");
+    this.pasted.value = puzzle.map((digit) => digit || ".").join("");
+    this.run.reset();
+    this.draw(null);
+  }
+
+  clear() {
+    this.set(this.puzzle.map(() => 0));
+    this.board.select(0);
+  }
+
+  put(digit) {
+    this.set(this.puzzle.with(this.board.cursor, digit));
+  }
+
+  press(key) {
+    if (/^[0-9]$/.test(key) && Number(key) <= this.side) {
+      this.put(Number(key));
+    } else if (["Backspace", "Delete", " ", "."].includes(key)) {
+      this.put(0);
+    } else if (key === "Enter") {
+      this.run.toggle();
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  // --- what a run wants to know ---------------------------------------------------------------------
+
+  request() {
+    return { ...this.options.read(), grid: this.puzzle.map((digit) => digit || ".").join("") };
+  }
+
+  given() {
+    return { answer: null };
+  }
+
+  judge(frame) {
+    return this.faults(frame.answer.flat()).size;
+  }
+
+  // Cells that break a rule or differ from a clue.
+  faults(cells) {
+    const found = conflicts(cells, this.side);
+    this.puzzle.forEach((clue, i) => {
+      if (clue && clue !== cells[i]) {
+        found.add(i);
+      }
+    });
+    return found;
+  }
+
+  about(answer) {
+    if (answer.valid) {
+      return "";
+    }
+    const count = this.faults(answer.answer.flat()).size;
+    return count ? `${plural(count, "cell")} of its best answer ${count === 1 ? "breaks" : "break"} a rule.` : "";
+  }
+
+  draw(frame) {
+    const cells = frame ? frame.answer.flat() : this.puzzle;
+    const faults = this.faults(cells);
+    const changed = new Set((frame?.changed ?? []).map(([row, column]) => row * this.side + column));
+    cells.forEach((digit, i) => {
+      const marks = { clue: this.puzzle[i] > 0, changed: changed.has(i), broken: faults.has(i) };
+      this.board.dress(i, digit || "", marks, [digit || "blank", ...Object.keys(WORDS).filter((name) => marks[name])
+        .map((name) => WORDS[name])]);
+    });
+  }
+
+  // A small picture of a step: dark for clues, marked for faults.
+  thumbnail(frame) {
+    const cells = (frame.answer ?? []).flat(), side = this.side;
+    const faults = frame.answer ? this.faults(cells) : new Set();
+    return svg("svg", { viewBox: `0 0 ${side} ${side}`, class: "thumbnail", "aria-hidden": "true" },
+      this.puzzle.map((clue, i) => svg("rect", { x: i % side + 0.06, y: Math.floor(i / side) + 0.06, width: 0.88,
+        height: 0.88, class: faults.has(i) ? "broken" : clue ? "clue" : cells[i] ? "filled" : "blank" })));
+  }
+}
+
+export const create = () => new Sudoku();
