@@ -114,6 +114,7 @@ void proto_stream_step(struct proto_text *text, enum proto_framing framing, cons
     proto_text_add_float(text, step->confidence);
     proto_text_add_literal(text, ",\"changed\":");
     proto_grid_write_changes(step->form, step->before, step->answer, text);
+    proto_text_addf(text, ",\"ms\":%.3f", step->ms);
     end(text, framing);
 }
 

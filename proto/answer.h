@@ -39,6 +39,7 @@ struct proto_step {
     const int32_t *before; /* [side * side] what was sent last: the previous step or the puzzle */
     const int32_t *answer; /* [side * side] tokens */
     float q_halt, confidence;
+    float ms;              /* from its slot to the end of this step */
     int rollouts, rollout; /* of several: whose step it is */
 };
 

@@ -19,7 +19,7 @@ struct option {
     double low, high; /* not for SWITCH */
 };
 
-enum { OPTIONS = 11 };
+enum { OPTIONS = 12 };
 
 static void fill_table(const struct proto_limits *limits, struct option table[OPTIONS]) {
 #define AT(member) offsetof(struct proto_options, member)
@@ -33,6 +33,7 @@ static void fill_table(const struct proto_limits *limits, struct option table[OP
         {"rollouts", INTEGER, AT(rollouts), 1, limits->max_rollouts},
         {"noise", NUMBER, AT(noise), 0, MAX_NOISE},
         {"seed", SEED, AT(seed), 0, MAX_SEED},
+        {"every_rollout", SWITCH, AT(every_rollout), 0, 0},
         {"augment", INTEGER, AT(augment), 1, MAX_AUGMENT},
         {"priority", INTEGER, AT(priority), -MAX_PRIORITY, MAX_PRIORITY},
     };

@@ -26,6 +26,7 @@ struct proto_options {
     int rollouts;            /* tries of each puzzle, >= 1, of which the best is the answer */
     float noise;             /* standard deviation of the noise on the latents of every rollout but the first */
     uint64_t seed;           /* rollout r has the noise of seed + r */
+    bool every_rollout;      /* a stream shows all rollouts, not only the one that leads */
     int augment;             /* symmetries of each puzzle that are tried: 1, the puzzle itself */
     int priority;            /* -10 .. 10; higher ones are served first */
 };

@@ -4,10 +4,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
 /* Steps that a slow stream may lag behind without losing any; what it may be when the steps of several
  * rollouts are kept, of which it shows one. */
 enum { STREAM_DEPTH = 16, ROLLOUT_DEPTH = 4 };
+
+enum { FLOATS = 6 }; /* of a job for each step: three of each of its two tracks */
 
 const char *srv_outcome_name(enum srv_outcome outcome) {
     static const char *const names[SRV_OUTCOMES] = {
@@ -28,23 +31,28 @@ static bool allocate(struct srv_group *group) {
     group->jobs = calloc(count, sizeof *group->jobs);
     group->puzzles = calloc(puzzles, sizeof *group->puzzles);
     group->slabs[0] = calloc(puzzles, cells * sizeof(int32_t));
-    group->slabs[1] = calloc(count, 4 * (size_t)group->config.options.max_steps * sizeof(float));
+    group->slabs[1] = calloc(count, FLOATS * (size_t)group->config.options.max_steps * sizeof(float));
     group->slabs[2] = calloc(count, 2 * (size_t)group->depth * cells * sizeof(int32_t));
     return group->jobs && group->puzzles && group->slabs[0] && group->slabs[1] && group->slabs[2];
+}
+
+/* An empty track in memory of [3, steps] and [depth, cells]. */
+static struct srv_track track_at(float *floats, size_t steps, int32_t *answers) {
+    return (struct srv_track){
+        .q_halt = floats, .confidence = floats + steps, .ms = floats + 2 * steps, .answers = answers};
 }
 
 static void place_job(struct srv_group *group, int index) {
     struct srv_job *job = &group->jobs[index];
     size_t i = (size_t)index, steps = (size_t)group->config.options.max_steps;
     size_t answers = (size_t)group->depth * (size_t)group->cells;
-    float *floats = (float *)group->slabs[1] + i * 4 * steps;     /* [4, max_steps] */
-    int32_t *ring = (int32_t *)group->slabs[2] + i * 2 * answers; /* [2, depth, cells] */
+    float *floats = (float *)group->slabs[1] + i * FLOATS * steps; /* [2, 3, max_steps] */
+    int32_t *ring = (int32_t *)group->slabs[2] + i * 2 * answers;  /* [2, depth, cells] */
     job->group = group;
     job->puzzle = index % group->config.puzzles;
     job->rollout = index / group->config.puzzles;
-    job->shared = (struct srv_track){.q_halt = floats, .confidence = floats + steps, .answers = ring};
-    job->seen =
-        (struct srv_track){.q_halt = floats + 2 * steps, .confidence = floats + 3 * steps, .answers = ring + answers};
+    job->shared = track_at(floats, steps, ring);
+    job->seen = track_at(floats + 3 * steps, steps, ring + answers);
 }
 
 struct srv_group *srv_group_create(const struct srv_group_config *config) {
@@ -128,6 +136,7 @@ void srv_track_add(const struct srv_group *group, struct srv_track *track, const
     }
     track->q_halt[track->steps] = q_halt;
     track->confidence[track->steps] = confidence;
+    track->ms[track->steps] = (float)(uv_hrtime() - track->started_ns) / 1e6f;
     track->steps++;
     memcpy(srv_track_answer(group, track, track->steps), answer, (size_t)group->cells * sizeof *answer);
 }
@@ -136,6 +145,7 @@ void srv_track_copy(const struct srv_group *group, struct srv_track *to, const s
     size_t added = (size_t)(from->steps - to->steps);
     memcpy(to->q_halt + to->steps, from->q_halt + to->steps, added * sizeof *to->q_halt);
     memcpy(to->confidence + to->steps, from->confidence + to->steps, added * sizeof *to->confidence);
+    memcpy(to->ms + to->steps, from->ms + to->steps, added * sizeof *to->ms);
     int first = from->steps - group->depth > to->steps ? from->steps - group->depth : to->steps;
     for (int step = first + 1; step <= from->steps; step++) {
         memcpy(srv_track_answer(group, to, step), srv_track_answer(group, from, step),

@@ -37,6 +37,7 @@ struct srv_track {
     int steps;           /* supervision steps done */
     float *q_halt;       /* [max_steps] */
     float *confidence;   /* [max_steps] */
+    float *ms;           /* [max_steps] from started_ns to the end of the step */
     int32_t *answers;    /* [depth, cells]; step s, counted from 1, at (s - 1) % depth */
     uint64_t started_ns; /* uv_hrtime() when it got a slot, 0 before */
     uint64_t ended_ns;   /* uv_hrtime() after its last step, 0 before */
@@ -128,7 +129,7 @@ bool srv_track_leads(const struct srv_track *track, const struct srv_track *othe
  * puzzle's. The lowest of equal ones. */
 const struct srv_job *srv_group_leader(const struct srv_group *group, int puzzle);
 
-/* Appends a step. `answer` is [cells]. */
+/* Appends a step that has just ended. `answer` is [cells]. */
 void srv_track_add(const struct srv_group *group, struct srv_track *track, const int32_t *answer, float q_halt,
                    float confidence);
 

@@ -209,7 +209,7 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
             return false;
         }
     }
-    if (plan.every_step && !srv_stream_open(&solve->stream, solve->group)) {
+    if (plan.every_step && !srv_stream_open(&solve->stream, solve->group, request->options.every_rollout)) {
         return no_memory(problem);
     }
     return true;

@@ -9,9 +9,11 @@
 
 enum { ENOUGH = 8 << 10 }; /* bytes to render at once; one message more may follow */
 
-bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group) {
-    size_t count = (size_t)group->config.puzzles, cells = (size_t)group->cells;
-    *stream = (struct srv_stream){.unanswered = group->config.puzzles};
+bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group, bool every_rollout) {
+    *stream =
+        (struct srv_stream){.lanes = every_rollout ? group->config.rollouts : 1, .unanswered = group->config.puzzles};
+    size_t puzzles = (size_t)group->config.puzzles, cells = (size_t)group->cells;
+    size_t count = (size_t)stream->lanes * puzzles;
     stream->places = calloc(count, sizeof *stream->places);
     stream->cells = calloc(count, cells * sizeof *stream->cells);
     if (!stream->places || !stream->cells) {
@@ -20,7 +22,7 @@ bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group) {
     }
     for (size_t i = 0; i < count; i++) {
         stream->places[i].sent = stream->cells + i * cells;
-        memcpy(stream->places[i].sent, group->puzzles[i].tokens, cells * sizeof *stream->cells);
+        memcpy(stream->places[i].sent, group->puzzles[i % puzzles].tokens, cells * sizeof *stream->cells);
     }
     return true;
 }
@@ -47,6 +49,7 @@ static void render_step(struct srv_solve *solve, const struct srv_job *job, stru
         .answer = answer,
         .q_halt = job->seen.q_halt[step - 1],
         .confidence = job->seen.confidence[step - 1],
+        .ms = job->seen.ms[step - 1],
     };
     proto_stream_step(&solve->stream.text, solve->framing, &message);
     memcpy(place->sent, answer, (size_t)group->cells * sizeof *answer);
@@ -68,15 +71,32 @@ static void render_final(struct srv_solve *solve, const struct srv_job *job, str
     solve->stream.unanswered--;
 }
 
+/* Of the rollouts of a puzzle that are shown and have a step to send, the one of which the fewest were sent,
+ * with its place; NULL if there is none. */
+static const struct srv_job *find_step(struct srv_solve *solve, int puzzle, struct srv_stream_place **place) {
+    const struct srv_group *group = solve->group;
+    const struct srv_job *found = NULL;
+    for (int lane = 0; lane < solve->stream.lanes; lane++) {
+        int index = lane * group->config.puzzles + puzzle;
+        struct srv_stream_place *at = &solve->stream.places[index];
+        const struct srv_job *job = solve->stream.lanes > 1 ? &group->jobs[index] : srv_group_leader(group, puzzle);
+        if (at->steps < job->seen.steps && (!found || at->steps < (*place)->steps)) {
+            found = job;
+            *place = at;
+        }
+    }
+    return found;
+}
+
 /* Renders what there is to say of one puzzle, until the text is long enough. */
-static void render_puzzle(struct srv_solve *solve, int index) {
-    const struct srv_job *job = srv_group_leader(solve->group, index);
-    struct srv_stream_place *place = &solve->stream.places[index];
-    while (!place->answered && solve->stream.text.length < ENOUGH) {
-        if (place->steps < job->seen.steps) {
+static void render_puzzle(struct srv_solve *solve, int puzzle) {
+    struct srv_stream_place *first = &solve->stream.places[puzzle], *place;
+    while (!first->answered && solve->stream.text.length < ENOUGH) {
+        const struct srv_job *job = find_step(solve, puzzle, &place);
+        if (job) {
             render_step(solve, job, place);
-        } else if (srv_solve_is_done(solve, index)) {
-            render_final(solve, job, place);
+        } else if (srv_solve_is_done(solve, puzzle)) {
+            render_final(solve, srv_group_leader(solve->group, puzzle), first);
         } else {
             return;
         }

@@ -6,7 +6,8 @@
  *
  * Of several rollouts the stream shows the one that leads: the one whose newest q_halt is the highest,
  * a verified one before all. A step is sent when its number is higher than the last one sent, so the
- * numbers rise although the lead changes; each message names its rollout. Loop thread. */
+ * numbers rise although the lead changes; each message names its rollout. A client may also ask for the
+ * steps of all of them. Loop thread. */
 #ifndef TRM_SERVER_STREAM_H
 #define TRM_SERVER_STREAM_H
 
@@ -19,25 +20,27 @@
 #include "server/http.h"
 #include "server/job.h"
 
-/* How far the client is with one puzzle. */
+/* How far the client is with one puzzle, or with one rollout of it. */
 struct srv_stream_place {
     int32_t *sent; /* [cells] the last answer sent, before any the puzzle itself */
     int steps;     /* the last step sent */
-    bool answered; /* the final message was sent */
+    bool answered; /* the final message was sent; of rollout 0 only */
 };
 
 struct srv_stream {
-    struct srv_stream_place *places; /* [puzzles] */
-    int32_t *cells;                  /* [puzzles, cells], memory of the places */
-    int unanswered;                  /* places whose final message was not sent */
-    int next;                        /* the place to look at next */
+    struct srv_stream_place *places; /* [lanes, puzzles] */
+    int32_t *cells;                  /* [lanes, puzzles, cells], memory of the places */
+    int lanes;                       /* rollouts that are shown: 1, the one that leads, or all */
+    int unanswered;                  /* puzzles whose final message was not sent */
+    int next;                        /* the puzzle to look at next */
     bool ping;                       /* something is to be said, though there is nothing to say */
     struct proto_text text;          /* rendered messages */
     size_t offset;                   /* of it are sent */
 };
 
-/* Prepares a stream for a group whose tokens are filled in; false when memory ran out. */
-bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group);
+/* Prepares a stream for a group whose tokens are filled in, which shows every rollout of a puzzle or the one
+ * that leads; false when memory ran out. */
+bool srv_stream_open(struct srv_stream *stream, const struct srv_group *group, bool every_rollout);
 void srv_stream_close(struct srv_stream *stream); /* also of one that was never opened, all zero */
 
 /* The `ping` of the exchange (exchange.h). */

@@ -9,7 +9,7 @@
 /* One file, as it is and compressed. */
 struct srv_web_asset {
     const char *name, *type;
-    const char *etag, *gzip_etag; /* with their quotes */
+    const char *etag, *gzip_etag;     /* with their quotes */
     const unsigned char *data, *gzip; /* [length], [gzip_length] */
     size_t length, gzip_length;
 };

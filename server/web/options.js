@@ -10,7 +10,7 @@ function number(name, label, hint, attributes) {
 // A folded form whose read() gives {model, options} of a request, of what differs from the defaults only.
 export class Options {
   constructor(onchange) {
-    this.model = el("select", { name: "model" });
+    this.model = el("select", { name: "model", onchange: () => this.choose() });
     this.modelLabel = el("label", { hidden: true }, el("span", {}, "Model"), this.model);
     this.stop = el("select", { name: "stop" },
       el("option", { value: "verify" }, "the verifier accepts"),
@@ -59,8 +59,8 @@ export class Options {
       options.verify = false;
     }
     if (value("rollouts") !== 1) {
-      Object.assign(options, { rollouts: value("rollouts"), noise: value("noise"), seed: value("seed") });
+      Object.assign(options, { rollouts: value("rollouts"), noise: value("noise"), seed: value("seed"), every_rollout: true });
     }
-    return { ...(this.models.length > 1 ? { model: this.model.value } : {}), options };
+    return { ...(this.models?.length > 1 ? { model: this.model.value } : {}), options };
   }
 }

@@ -24,7 +24,7 @@ const SERIES = [
     format: (q) => q.toFixed(2) },
   { key: "changes", label: "changed", hint: "Cells that differ from the step before", format: String },
   { key: "broken", label: "broken rules", hint: "Cells that break a rule", format: String },
-  { key: "ms", label: "time", hint: "From the end of the step before", format: duration },
+  { key: "took", label: "time", hint: "From the end of the step before", format: duration },
 ];
 
 export class Run {
@@ -38,7 +38,7 @@ export class Run {
     this.slider = el("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Supervision step",
       oninput: () => this.seek(Number(this.slider.value)) });
     this.playButton = this.tool("play", "Play", () => this.togglePlay());
-    this.place = el("output", { class: "place" });
+    this.place = el("span", { class: "place" });
     this.strips = new Strips(SERIES, (index) => this.seek(index + 1));
     this.verdict = el("div", { class: "verdict", role: "status" });
     this.lanesBar = el("div", { class: "lanes", role: "group", "aria-label": "Tries" });
@@ -55,26 +55,30 @@ export class Run {
     this.command = copyable("The same with curl");
     this.element = el("div", { class: "run" }, el("div", { class: "go" }, this.go, ...tools), this.obstacle.element, this.notice.element,
       this.verdict, this.hint, this.timeline);
-    this.reset();
+    this.forget();
   }
 
   tool(name, label, onclick) {
     return el("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick }, icon(name));
   }
 
-  // Forgets all steps: the puzzle has changed.
+  // The puzzle has changed: its steps are those of another.
   reset() {
+    this.forget();
+    this.describe();
+  }
+
+  forget() {
     this.cancel();
     this.stopPlaying();
     this.lanes = [];
     this.best = this.chosen = 0;
     this.shown = 0;
-    this.answer = null;
+    this.answer = this.concluded = null;
     this.timeline.hidden = true;
     this.hint.hidden = false;
     this.verdict.replaceChildren();
     this.notice.say("");
-    this.describe();
   }
 
   // Says why nothing can be solved here; "" if it can.
@@ -125,11 +129,11 @@ export class Run {
 
   async start() {
     this.reset();
+    this.view.draw(null);
     const abort = new AbortController();
     try {
       const body = this.view.request();
       this.setRunning(abort);
-      this.began = performance.now();
       for await (const [event, data] of solve(body, abort.signal)) {
         if (event === "step") {
           this.add(data);
@@ -160,24 +164,18 @@ export class Run {
   add(step) {
     const rollout = step.rollout ?? 0;
     const lane = (this.lanes[rollout] ??= [this.view.given()]);
-    const now = performance.now();
-    const frame = { ...step, changes: step.changed.length, ms: now - this.began };
+    const frame = { ...step, changes: step.changed.length, took: step.ms - (lane.at(-1).ms ?? 0) };
     frame.broken = this.view.judge(frame);
-    this.began = now;
     lane.push(frame);
     if (!this.lanes[this.chosen]) {
       this.chosen = rollout;
     }
-    this.timeline.hidden = false;
-    this.hint.hidden = true;
-    if (this.lanes.length > 1) {
-      this.drawLanes();
-    }
-    if (this.shown === 0 && !this.timer) {
+    if (this.timeline.hidden) { // the first of all
+      this.timeline.hidden = false;
+      this.hint.hidden = true;
       this.play();
-    } else {
-      this.schedule();
     }
+    this.schedule();
   }
 
   finish(answer) {
@@ -188,7 +186,7 @@ export class Run {
       this.shown = Math.min(this.shown, this.lane.length - 1);
     }
     this.schedule();
-    if (!this.timer && this.shown >= this.lane.length - 1) {
+    if (!this.timer) {
       this.conclude();
     }
   }
@@ -290,6 +288,7 @@ export class Run {
     this.stopPlaying();
     this.chosen = rollout;
     this.show(Math.min(this.shown, this.lane.length - 1));
+    this.lanesBar.children[rollout].focus();
   }
 
   // --- the end --------------------------------------------------------------------------------------

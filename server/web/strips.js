@@ -21,7 +21,7 @@ function strip(series, frames, shown) {
     svg("line", { x1: 0, x2: columns, y1: high / span, y2: high / span }));
   const value = shown >= 0 && Number.isFinite(values[shown]) ? series.format(values[shown]) : "";
   return el("div", { class: "strip" }, el("span", { class: "strip-name", title: series.hint }, series.label),
-    drawing, el("output", { class: "strip-value" }, value));
+    drawing, el("span", { class: "strip-value" }, value));
 }
 
 export class Strips {

@@ -68,6 +68,24 @@ def test_a_stream_of_rollouts_shows_the_leader_in_rising_steps(shared_server):
     assert kind == "answer" and answer["rollouts"]["count"] == 4 and answer["rollouts"]["steps"] == 32
 
 
+def test_a_stream_can_show_every_rollout(shared_server):
+    connection, response = shared_server.open_stream({"grid": EXAMPLE, "options": {
+        "rollouts": 3, "max_steps": 4, "no_halt": True, "noise": 0.5, "every_rollout": True}})
+    *steps, (kind, answer) = list(sse_events(response))
+    connection.close()
+    lanes = [[data for _, data in steps if data["rollout"] == rollout] for rollout in range(3)]
+    assert kind == "answer" and sum(map(len, lanes)) == len(steps)
+    for lane in lanes:
+        assert [data["step"] for data in lane] == [1, 2, 3, 4]
+        assert 0 < lane[0]["ms"] < lane[1]["ms"] < lane[2]["ms"] < lane[3]["ms"]
+        for before, after in zip(lane, lane[1:]):
+            changed = [[r, c] for r in range(9) for c in range(9) if before["answer"][r][c] != after["answer"][r][c]]
+            assert after["changed"] == changed
+    best = lanes[answer["rollouts"]["best"]]
+    assert best[-1]["answer"] == answer["answer"] and [data["q_halt"] for data in best] == answer["q_halt"]
+    assert len({lane[-1]["q_halt"] for lane in lanes}) == 3
+
+
 def test_a_deadline_ends_all_rollouts_with_the_best_so_far(start):
     server = start("--step-limit", "1000000", "--slots", "1")
     answer = server.solve(EXAMPLE, rollouts=8, noise=0.5, deadline_ms=300, **ENDLESS)

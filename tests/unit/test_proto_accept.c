@@ -1,4 +1,4 @@
-/* test_proto_accept.c - a client gets the framing that its Accept header likes best. */
+/* test_proto_accept.c - a client gets the form of an answer that its Accept headers like best. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,12 +85,36 @@ static void test_nothing_fits(void **state) {
     check(rows, sizeof rows / sizeof *rows);
 }
 
+static void test_other_types_are_chosen_by_the_same_rules(void **state) {
+    static const char *const types[] = {"application/json", "text/html"};
+    (void)state;
+    assert_int_equal(proto_accept_best(NULL, types, 2), 0);
+    assert_int_equal(proto_accept_best("*/*", types, 2), 0);
+    assert_int_equal(proto_accept_best("text/html,application/xml;q=0.9,*/*;q=0.8", types, 2), 1);
+    assert_int_equal(proto_accept_best("application/json, text/html", types, 2), 0);
+    assert_int_equal(proto_accept_best("image/png", types, 2), NONE);
+}
+
+static void test_a_coding_is_taken_only_by_those_who_name_it(void **state) {
+    (void)state;
+    assert_true(proto_accept_coding("gzip", "gzip"));
+    assert_true(proto_accept_coding("br, deflate ,GZip;q=0.1", "gzip"));
+    assert_false(proto_accept_coding(NULL, "gzip"));
+    assert_false(proto_accept_coding("", "gzip"));
+    assert_false(proto_accept_coding("identity", "gzip"));
+    assert_false(proto_accept_coding("gzipped, x-gzip", "gzip"));
+    assert_false(proto_accept_coding("br, gzip;q=0", "gzip"));
+    assert_false(proto_accept_coding(",;,gzi", "gzip"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_named_is_sent),
         cmocka_unit_test(test_json_is_what_a_client_without_wishes_gets),
         cmocka_unit_test(test_the_higher_quality_wins_and_then_the_more_exact_name),
         cmocka_unit_test(test_nothing_fits),
+        cmocka_unit_test(test_other_types_are_chosen_by_the_same_rules),
+        cmocka_unit_test(test_a_coding_is_taken_only_by_those_who_name_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,18 +110,24 @@ static void test_answers_of_several_grids(void **state) {
 
 static void test_a_step_tells_what_changed(void **state) {
     struct proto_text text = {0};
-    struct proto_step step = {
-        .form = &four, .index = -1, .step = 3, .before = puzzle, .answer = solution, .q_halt = 1, .confidence = 0.75f};
+    struct proto_step step = {.form = &four,
+                              .index = -1,
+                              .step = 3,
+                              .before = puzzle,
+                              .answer = solution,
+                              .q_halt = 1,
+                              .confidence = 0.75f,
+                              .ms = 1.5f};
     (void)state;
     proto_stream_step(&text, PROTO_SSE, &step);
     assert_written(&text, "event: step\ndata: {\"step\":3,\"answer\":[[1,2,3,4],[3,4,1,2],[2,1,4,3],[4,3,2,1]],"
-                          "\"q_halt\":1,\"confidence\":0.75,\"changed\":[[3,3]]}\n\n");
+                          "\"q_halt\":1,\"confidence\":0.75,\"changed\":[[3,3]],\"ms\":1.500}\n\n");
     step.index = 5;
     step.before = solution;
     proto_stream_step(&text, PROTO_NDJSON, &step);
     assert_written(&text, "{\"type\":\"step\",\"index\":5,\"step\":3,"
                           "\"answer\":[[1,2,3,4],[3,4,1,2],[2,1,4,3],[4,3,2,1]],"
-                          "\"q_halt\":1,\"confidence\":0.75,\"changed\":[]}\n");
+                          "\"q_halt\":1,\"confidence\":0.75,\"changed\":[],\"ms\":1.500}\n");
 }
 
 static void test_a_streamed_problem_keeps_its_own_type(void **state) {
