@@ -16,7 +16,8 @@ ALL_LDFLAGS = -pthread $(LDFLAGS)
 
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
 SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
-TEST_LIBS   := -lcmocka $(SERVER_LIBS)
+IMPORT_LIBS := -lzip
+TEST_LIBS   := -lcmocka $(IMPORT_LIBS) $(SERVER_LIBS)
 LOAD_LIBS   := -lcurl -luv $(ENGINE_LIBS)
 
 # Every .c is part of a library but the mains: one program each.
@@ -227,10 +228,11 @@ $(BUILD)/trm-server: $(BUILD)/obj/server/main.o $(SERVER_LIB) $(ENGINE_LIB)
 $(BUILD)/trm-train: $(BUILD)/obj/engine/train/main.o $(ENGINE_LIB)
 $(BUILD)/trm-eval: $(BUILD)/obj/engine/train/eval_main.o $(ENGINE_LIB)
 $(BUILD)/trm-data: $(BUILD)/obj/engine/data/main.o $(ENGINE_LIB)
+$(BUILD)/trm-data: PROGRAM_LIBS := $(IMPORT_LIBS)
 $(BUILD)/trm-bench: $(BUILD)/obj/engine/bench_main.o $(ENGINE_LIB)
 $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench:
 	@echo '  LINK $@'
-	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(ENGINE_LIBS)
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(PROGRAM_LIBS) $(ENGINE_LIBS)
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
@@ -245,7 +247,7 @@ $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz
             $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
-	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(SERVER_LIBS)
+	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(IMPORT_LIBS) $(SERVER_LIBS)
 
 $(BUILD)/tests/parity: $(PARITY_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
 	@mkdir -p $(@D)

@@ -22,15 +22,15 @@ fail() {
 runtime_packages() {
     # shellcheck source=/dev/null
     case $(. /etc/os-release && echo "${VERSION_ID:-}") in
-    12) echo libuv1 libmicrohttpd12 libgnutls30 libjansson4 libdnnl2 libgomp1 ;;
-    *) echo libuv1t64 libmicrohttpd12t64 libgnutls30t64 libjansson4 libdnnl3.6 libgomp1 ;;
+    12) echo libuv1 libmicrohttpd12 libgnutls30 libjansson4 libdnnl2 libgomp1 libzip4 ;;
+    *) echo libuv1t64 libmicrohttpd12t64 libgnutls30t64 libjansson4 libdnnl3.6 libgomp1 libzip5 ;;
     esac
 }
 
 packages_for() {
     case $1 in
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
-        python3 python3-yaml ;;
+        libzip-dev python3 python3-yaml ;;
     client) echo curl ;;
     test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
         python3-pytest python3-requests python3-selenium chromium chromium-driver ;;

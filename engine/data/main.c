@@ -10,6 +10,7 @@
 
 #include "engine/cli.h"
 #include "engine/data/generate.h"
+#include "engine/data/import.h"
 #include "engine/file.h"
 
 enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000 };
@@ -19,6 +20,7 @@ static const char HELP[] =
     "       trm-data generate sudoku --count N [--size 4|6|9] [--class CLASS] [--seed S] [--threads N]\n"
     "                [--out FILE] [--json]\n"
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
+    "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
     "       trm-data --help | --version\n"
     "\n"
     "sudoku     writes the puzzles of a CSV file in the layout of the original scripts: DIR/identifiers.json and\n"
@@ -28,6 +30,8 @@ static const char HELP[] =
     "           medium (singles only), hard (1 to 3 guesses), very-hard (more) or mixed (the default: all that\n"
     "           the size has, in equal parts). The same seed gives the same puzzles.\n"
     "verify     checks that every line has a right answer and no other, and counts sources and ratings.\n"
+    "import     converts a checkpoint that PyTorch wrote to safetensors. --config describes the model as\n"
+    "           config/models/ does; nothing that the checkpoint may contain is run.\n"
     "\n"
     "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros.\n"
     "--limit N takes the first N puzzles. --json prints results for programs.\n"
@@ -35,7 +39,7 @@ static const char HELP[] =
 
 /* What the command line asked for; every command uses some of it. */
 struct options {
-    const char *csv, *out, *split;
+    const char *csv, *out, *split, *config, *puzzle;
     long limit, augment, size, count, threads;
     unsigned long long seed;
     bool mixed, json;
@@ -76,7 +80,7 @@ static bool parse_class(const char *text, struct options *options) {
     return false;
 }
 
-enum option_code { CSV = 256, OUT, SPLIT, LIMIT, AUGMENT, SIZE, COUNT, CLASS, SEED, THREADS, JSON };
+enum option_code { CSV = 256, OUT, SPLIT, LIMIT, AUGMENT, SIZE, COUNT, CLASS, SEED, THREADS, JSON, CONFIG, PUZZLE };
 
 static bool take_option(int code, const char *value, struct options *options) {
     switch (code) {
@@ -106,6 +110,12 @@ static bool take_option(int code, const char *value, struct options *options) {
     case JSON:
         options->json = true;
         return true;
+    case CONFIG:
+        options->config = value;
+        return true;
+    case PUZZLE:
+        options->puzzle = value;
+        return strcmp(value, "sudoku") == 0 || strcmp(value, "maze") == 0 || strcmp(value, "arc") == 0;
     default:
         return false;
     }
@@ -354,6 +364,46 @@ static int run_verify(int argc, char **argv) {
     return result;
 }
 
+static int run_import(int argc, char **argv) {
+    static const struct option KNOWN[] = {{"config", required_argument, NULL, CONFIG},
+                                          {"out", required_argument, NULL, OUT},
+                                          {"puzzle", required_argument, NULL, PUZZLE},
+                                          {"json", no_argument, NULL, JSON},
+                                          {0}};
+    struct options options;
+    if (argc < 2 || argv[1][0] == '-')
+        return usage_error("what to import is missing: trm-data import CHECKPOINT --config FILE --out FILE");
+    if (parse_options(argc - 1, argv + 1, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.config || !options.out)
+        return usage_error("import needs --config and --out");
+
+    struct data_import_options wanted = {.checkpoint = argv[1], .puzzle = options.puzzle, .out = options.out};
+    struct model_config config;
+    struct trm_file file = {0};
+    char *text = NULL;
+    trm_error err;
+    trm_status status = trm_file_map(options.config, &file, &err);
+    if (status == TRM_OK) {
+        text = file.size > 0 ? strndup((const char *)file.bytes, file.size) : strdup("");
+        status = text ? TRM_OK : trm_fail_memory(&err, file.size);
+    }
+    trm_file_unmap(&file);
+    wanted.config = text;
+    if (status == TRM_OK)
+        status = data_import(&wanted, &config, &err);
+    free(text);
+    if (status != TRM_OK)
+        return failure(&err);
+    if (options.json)
+        return print_json(json_pack("{s:s, s:s, s:i, s:i, s:i}", "file", options.out, "arch",
+                                    model_arch_name(config.arch), "hidden_size", config.hidden_size, "vocab_size",
+                                    config.vocab_size, "num_puzzle_identifiers", config.num_puzzle_identifiers));
+    printf("%s of hidden size %d, %d tokens, %d puzzle identifiers in %s\n", model_arch_name(config.arch),
+           config.hidden_size, config.vocab_size, config.num_puzzle_identifiers, options.out);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "--help") == 0) {
@@ -370,5 +420,7 @@ int main(int argc, char **argv) {
         return run_generate(argc - 1, argv + 1);
     if (strcmp(command, "verify") == 0)
         return run_verify(argc - 1, argv + 1);
+    if (strcmp(command, "import") == 0)
+        return run_import(argc - 1, argv + 1);
     return argc > 1 ? usage_error("%s is not a command", command) : usage_error("a command is missing");
 }

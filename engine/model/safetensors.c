@@ -314,9 +314,16 @@ trm_status st_copy_f32(const struct st_tensor *tensor, float *out, trm_error *er
 
 /* Writing. */
 
+/* What is to be written: data in memory, or read as it is written. */
+struct addition {
+    struct st_tensor tensor; /* the name is ours, data is not */
+    st_read *read;           /* NULL: from tensor.data */
+    void *context;
+};
+
 struct st_writer {
     json_t *metadata;
-    struct st_tensor *tensors; /* [count] in the order they were added; names are ours, data is not */
+    struct addition *additions; /* [count] in the order they were made */
     size_t count, capacity;
 };
 
@@ -338,8 +345,8 @@ void st_writer_destroy(st_writer *writer) {
     if (!writer)
         return;
     for (size_t i = 0; i < writer->count; i++)
-        free((char *)writer->tensors[i].name);
-    free(writer->tensors);
+        free((char *)writer->additions[i].tensor.name);
+    free(writer->additions);
     json_decref(writer->metadata);
     free(writer);
 }
@@ -350,36 +357,48 @@ trm_status st_add_metadata(st_writer *writer, const char *key, const char *value
     return TRM_OK;
 }
 
-trm_status st_add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
-                  const void *data, trm_error *err) {
+static trm_status add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                      struct addition addition, trm_error *err) {
     if (!strcmp(name, METADATA_KEY))
         return trm_fail(err, TRM_INVALID, "no tensor can be named " METADATA_KEY);
     for (size_t i = 0; i < writer->count; i++)
-        if (!strcmp(writer->tensors[i].name, name))
+        if (!strcmp(writer->additions[i].tensor.name, name))
             return trm_fail(err, TRM_INVALID, "two tensors named \"%.80s\"", name);
     if (rank < 0 || rank > ST_MAX_RANK)
         return trm_fail(err, TRM_INVALID, "tensor \"%.80s\": rank %d", name, rank);
 
-    struct st_tensor tensor = {.dtype = dtype, .rank = rank, .data = data};
+    struct st_tensor *tensor = &addition.tensor;
+    tensor->dtype = dtype;
+    tensor->rank = rank;
     for (int i = 0; i < rank; i++)
-        tensor.shape[i] = shape[i];
+        tensor->shape[i] = shape[i];
     size_t bytes;
-    if (!shape_size(rank, shape, dtype, &tensor.count, &bytes))
+    if (!shape_size(rank, shape, dtype, &tensor->count, &bytes))
         return trm_fail(err, TRM_INVALID, "tensor \"%.80s\": shape is too large", name);
 
     if (writer->count == writer->capacity) {
         size_t capacity = writer->capacity ? 2 * writer->capacity : 64;
-        struct st_tensor *grown = reallocarray(writer->tensors, capacity, sizeof *grown);
+        struct addition *grown = reallocarray(writer->additions, capacity, sizeof *grown);
         if (!grown)
             return trm_fail_memory(err, capacity * sizeof *grown);
-        writer->tensors = grown;
+        writer->additions = grown;
         writer->capacity = capacity;
     }
-    tensor.name = strdup(name);
-    if (!tensor.name)
+    tensor->name = strdup(name);
+    if (!tensor->name)
         return trm_fail_memory(err, strlen(name) + 1);
-    writer->tensors[writer->count++] = tensor;
+    writer->additions[writer->count++] = addition;
     return TRM_OK;
+}
+
+trm_status st_add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                  const void *data, trm_error *err) {
+    return add(writer, name, dtype, rank, shape, (struct addition){.tensor.data = data}, err);
+}
+
+trm_status st_add_stream(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                         st_read *read, void *context, trm_error *err) {
+    return add(writer, name, dtype, rank, shape, (struct addition){.read = read, .context = context}, err);
 }
 
 /* The header entry of a tensor whose data begins at `begin`; NULL when memory ran out. */
@@ -396,16 +415,16 @@ static json_t *tensor_info(const struct st_tensor *tensor, size_t begin, size_t 
 
 /* The tensors in the order of their data: wide types first, so that each is aligned without holes,
  * and as they were added within a type. order: [count]. */
-static void order_tensors(const struct st_writer *writer, const struct st_tensor **order) {
+static void order_tensors(const struct st_writer *writer, const struct addition **order) {
     size_t n = 0;
     for (size_t size = 8; size >= 1; size /= 2)
         for (size_t i = 0; i < writer->count; i++)
-            if (st_dtype_size(writer->tensors[i].dtype) == size)
-                order[n++] = &writer->tensors[i];
+            if (st_dtype_size(writer->additions[i].tensor.dtype) == size)
+                order[n++] = &writer->additions[i];
 }
 
 /* Prefix and padded JSON of a file whose tensors lie in `order`. The caller frees *header. */
-static trm_status build_header(const struct st_writer *writer, const struct st_tensor **order, char **header,
+static trm_status build_header(const struct st_writer *writer, const struct addition **order, char **header,
                                size_t *size, trm_error *err) {
     trm_status status = TRM_OK;
     char *text = NULL;
@@ -419,14 +438,14 @@ static trm_status build_header(const struct st_writer *writer, const struct st_t
     }
     size_t begin = 0;
     for (size_t i = 0; i < writer->count; i++) {
+        const struct st_tensor *tensor = &order[i]->tensor;
         size_t end;
-        if (__builtin_add_overflow(begin, order[i]->count * st_dtype_size(order[i]->dtype), &end)) {
+        if (__builtin_add_overflow(begin, tensor->count * st_dtype_size(tensor->dtype), &end)) {
             status = trm_fail(err, TRM_INVALID, "the tensors are too large for one file");
             goto cleanup;
         }
-        if (json_object_set_new(root, order[i]->name, tensor_info(order[i], begin, end))) {
-            status =
-                trm_fail(err, TRM_INVALID, "tensor name \"%.80s\" is not UTF-8, or memory ran out", order[i]->name);
+        if (json_object_set_new(root, tensor->name, tensor_info(tensor, begin, end))) {
+            status = trm_fail(err, TRM_INVALID, "tensor name \"%.80s\" is not UTF-8, or memory ran out", tensor->name);
             goto cleanup;
         }
         begin = end;
@@ -459,36 +478,50 @@ cleanup:
     return status;
 }
 
-/* False with errno set if not everything could be written. */
-static bool write_content(FILE *stream, const char *header, size_t header_size, const struct st_tensor **order,
-                          size_t count) {
-    if (fwrite(header, 1, header_size, stream) != header_size)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        const size_t bytes = order[i]->count * st_dtype_size(order[i]->dtype);
-        if (bytes > 0 && fwrite(order[i]->data, 1, bytes, stream) != bytes)
-            return false;
+static trm_status write_stream(struct trm_output *out, const struct addition *addition, size_t size, trm_error *err) {
+    enum { PIECE = 1 << 18 };
+    void *piece = malloc(PIECE);
+    trm_status status = piece ? TRM_OK : trm_fail_memory(err, PIECE);
+    for (size_t offset = 0; status == TRM_OK && offset < size; offset += PIECE) {
+        const size_t bytes = size - offset < PIECE ? size - offset : PIECE;
+        status = addition->read(addition->context, offset, piece, bytes, err);
+        if (status == TRM_OK && fwrite(piece, 1, bytes, out->stream) != bytes)
+            status = trm_fail(err, TRM_IO, "%s: %s", out->path, strerror(errno));
     }
-    return true;
+    free(piece);
+    return status;
+}
+
+static trm_status write_content(struct trm_output *out, const char *header, size_t header_size,
+                                const struct addition **order, size_t count, trm_error *err) {
+    trm_status status = TRM_OK;
+    bool written = fwrite(header, 1, header_size, out->stream) == header_size;
+    for (size_t i = 0; written && status == TRM_OK && i < count; i++) {
+        const struct st_tensor *tensor = &order[i]->tensor;
+        const size_t bytes = tensor->count * st_dtype_size(tensor->dtype);
+        if (order[i]->read)
+            status = write_stream(out, order[i], bytes, err);
+        else
+            written = bytes == 0 || fwrite(tensor->data, 1, bytes, out->stream) == bytes;
+    }
+    return written ? status : trm_fail(err, TRM_IO, "%s: %s", out->path, strerror(errno));
 }
 
 trm_status st_write(st_writer *writer, const char *path, trm_error *err) {
     char *header = NULL;
     size_t header_size = 0;
     struct trm_output out = {0};
-    const struct st_tensor **order = calloc(writer->count + 1, sizeof *order);
+    const struct addition **order = calloc(writer->count + 1, sizeof *order);
     if (!order)
         return trm_fail_memory(err, (writer->count + 1) * sizeof *order);
     order_tensors(writer, order);
     trm_status status = build_header(writer, order, &header, &header_size, err);
     if (status == TRM_OK)
         status = trm_output_open(&out, path, err);
-    if (status == TRM_OK) {
-        if (write_content(out.stream, header, header_size, order, writer->count))
-            status = trm_output_commit(&out, err);
-        else
-            status = trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
-    }
+    if (status == TRM_OK)
+        status = write_content(&out, header, header_size, order, writer->count, err);
+    if (status == TRM_OK)
+        status = trm_output_commit(&out, err);
     trm_output_close(&out);
     free(header);
     free(order);

@@ -55,6 +55,13 @@ void st_writer_destroy(st_writer *writer);
 trm_status st_add_metadata(st_writer *writer, const char *key, const char *value, trm_error *err);
 trm_status st_add(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
                   const void *data, trm_error *err);
+
+/* A tensor whose data is made while it is written, so that it need not fit into memory: st_write() calls `read` for
+ * the `size` bytes that begin at `offset` of the tensor, front to back. What it fails with st_write() fails with. */
+typedef trm_status st_read(void *context, size_t offset, void *bytes, size_t size, trm_error *err);
+trm_status st_add_stream(st_writer *writer, const char *name, enum st_dtype dtype, int rank, const size_t *shape,
+                         st_read *read, void *context, trm_error *err);
+
 trm_status st_write(st_writer *writer, const char *path, trm_error *err);
 
 #endif

@@ -160,6 +160,65 @@ static void what_is_written_is_read_back(void **state) {
     st_close(file);
 }
 
+/* A tensor of which value i is i + first; reading ends with an error behind `limit` bytes. */
+struct ramp {
+    size_t first, limit, read;
+};
+
+static trm_status read_ramp(void *context, size_t offset, void *bytes, size_t size, trm_error *err) {
+    struct ramp *ramp = context;
+    assert_int_equal(offset, ramp->read);
+    assert_int_equal(size % sizeof(int64_t), 0);
+    if (offset + size > ramp->limit)
+        return trm_fail(err, TRM_FULL, "behind the limit");
+    for (size_t i = 0; i < size / sizeof(int64_t); i++)
+        ((int64_t *)bytes)[i] = (int64_t)(ramp->first + offset / sizeof(int64_t) + i);
+    ramp->read += size;
+    return TRM_OK;
+}
+
+static void data_that_is_read_while_it_is_written_comes_in_order(void **state) {
+    const struct place *place = *state;
+    enum { COUNT = 100003 }; /* several pieces and a rest */
+    struct ramp big = {.first = 5, .limit = SIZE_MAX}, small = {.first = 7, .limit = SIZE_MAX};
+    trm_error err;
+    st_writer *writer = new_writer();
+    assert_int_equal(st_add(writer, "matrix", ST_F32, 2, (size_t[]){3, 2}, matrix, &err), TRM_OK);
+    assert_int_equal(st_add_stream(writer, "big", ST_I64, 1, (size_t[]){COUNT}, read_ramp, &big, &err), TRM_OK);
+    assert_int_equal(st_add_stream(writer, "small", ST_I64, 0, NULL, read_ramp, &small, &err), TRM_OK);
+    assert_int_equal(st_add_stream(writer, "none", ST_I64, 1, (size_t[]){0}, NULL, NULL, &err), TRM_OK);
+    assert_int_equal(st_add_stream(writer, "big", ST_I64, 0, NULL, read_ramp, &big, &err), TRM_INVALID);
+    if (st_write(writer, place->path, &err) != TRM_OK)
+        fail_msg("%s", err.text);
+    st_writer_destroy(writer);
+
+    st_file *file;
+    assert_int_equal(st_open(place->path, &file, &err), TRM_OK);
+    const int64_t *values = st_find(file, "big")->data;
+    for (int64_t i = 0; i < COUNT; i++)
+        assert_int_equal(values[i], 5 + i);
+    assert_int_equal(*(const int64_t *)st_find(file, "small")->data, 7);
+    assert_int_equal(st_find(file, "none")->count, 0);
+    assert_memory_equal(st_find(file, "matrix")->data, matrix, sizeof matrix);
+    st_close(file);
+}
+
+static void data_that_cannot_be_read_leaves_the_old_file(void **state) {
+    const struct place *place = *state;
+    struct ramp ramp = {.limit = 400000};
+    trm_error err;
+    write_small(place->path);
+    st_writer *writer = new_writer();
+    assert_int_equal(st_add_stream(writer, "big", ST_I64, 1, (size_t[]){100000}, read_ramp, &ramp, &err), TRM_OK);
+    assert_int_equal(st_write(writer, place->path, &err), TRM_FULL);
+    assert_string_equal(err.text, "behind the limit");
+    st_writer_destroy(writer);
+    st_file *file;
+    assert_int_equal(st_open(place->path, &file, &err), TRM_OK);
+    assert_non_null(st_find(file, "matrix"));
+    st_close(file);
+}
+
 static void a_file_without_tensors_is_valid(void **state) {
     const struct place *place = *state;
     st_writer *writer = new_writer();
@@ -484,14 +543,23 @@ static void an_open_file_survives_being_replaced(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(what_is_written_is_read_back),         TEST(a_file_without_tensors_is_valid),
-        TEST(written_bytes_follow_the_format),      TEST(conversion_to_f32_is_exact),
-        TEST(integers_are_not_converted_to_f32),    TEST(hostile_headers_are_refused_with_a_reason),
-        TEST(deeply_nested_headers_are_refused),    TEST(giant_header_lengths_are_refused),
-        TEST(a_file_cut_at_any_byte_is_refused),    TEST(no_damaged_byte_leads_outside_the_file),
-        TEST(what_is_not_a_file_is_refused),        TEST(the_writer_refuses_what_the_format_cannot_hold),
-        TEST(a_failed_write_leaves_the_old_file),   TEST(writing_where_one_cannot_is_an_error),
+        TEST(what_is_written_is_read_back),
+        TEST(a_file_without_tensors_is_valid),
+        TEST(written_bytes_follow_the_format),
+        TEST(conversion_to_f32_is_exact),
+        TEST(integers_are_not_converted_to_f32),
+        TEST(hostile_headers_are_refused_with_a_reason),
+        TEST(deeply_nested_headers_are_refused),
+        TEST(giant_header_lengths_are_refused),
+        TEST(a_file_cut_at_any_byte_is_refused),
+        TEST(no_damaged_byte_leads_outside_the_file),
+        TEST(what_is_not_a_file_is_refused),
+        TEST(the_writer_refuses_what_the_format_cannot_hold),
+        TEST(a_failed_write_leaves_the_old_file),
+        TEST(writing_where_one_cannot_is_an_error),
         TEST(an_open_file_survives_being_replaced),
+        TEST(data_that_is_read_while_it_is_written_comes_in_order),
+        TEST(data_that_cannot_be_read_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
