@@ -51,7 +51,6 @@ enum instruction {
 };
 
 enum kind {
-    IS_ABSENT, /* a memo that was not put */
     IS_MARK,
     IS_NONE,
     IS_BOOLEAN,
@@ -81,7 +80,7 @@ struct machine {
     trm_error *err;
     struct value stack[MAX_STACK], memo[MAX_MEMO], items[MAX_ITEMS];
     struct entry entries[MAX_ENTRIES];
-    size_t depth, item_count, entry_count;
+    size_t depth, memo_count, item_count, entry_count;
     int64_t dict_count;
 };
 
@@ -218,15 +217,17 @@ static bool push_name(struct machine *m) {
                   (const char *)text, (int)(end - dot - 1), (const char *)dot + 1);
 }
 
+/* Memos are numbered as they are put. */
 static bool put_memo(struct machine *m, size_t width) {
     uint64_t index;
     if (!take_number(m, width, &index))
         return false;
-    if (index >= MAX_MEMO)
-        return refuse(m, "a memo numbered above %d", MAX_MEMO);
+    if (index > m->memo_count || index == MAX_MEMO)
+        return refuse(m, "memo %llu after %zu others", (unsigned long long)index, m->memo_count);
     if (m->depth == 0 || top(m)->kind == IS_MARK)
         return refuse(m, "no value to remember");
     m->memo[index] = *top(m);
+    m->memo_count += index == m->memo_count;
     return true;
 }
 
@@ -234,9 +235,7 @@ static bool get_memo(struct machine *m, size_t width) {
     uint64_t index;
     if (!take_number(m, width, &index))
         return false;
-    if (index >= MAX_MEMO || m->memo[index].kind == IS_ABSENT)
-        return refuse(m, "a memo that was not put");
-    return push(m, m->memo[index]);
+    return index < m->memo_count ? push(m, m->memo[index]) : refuse(m, "a memo that was not put");
 }
 
 /* Replaces the topmost `count` values, and `marks` below them, by a tuple of the values. */
@@ -483,12 +482,15 @@ trm_status data_unpickle(const uint8_t *bytes, size_t size, struct data_pickled_
     *count = 0;
     if (size > DATA_PICKLE_MAX)
         return trm_fail(err, TRM_FORMAT, "a pickle of %zu bytes, more than %d", size, DATA_PICKLE_MAX);
-    struct machine *m = calloc(1, sizeof *m);
+    struct machine *m = malloc(sizeof *m);
     if (!m)
         return trm_fail_memory(err, sizeof *m);
     m->bytes = bytes;
     m->size = size;
     m->err = err ? err : &unread;
+    m->next = m->at = 0;
+    m->depth = m->memo_count = m->item_count = m->entry_count = 0;
+    m->dict_count = 0;
     trm_status status = run(m) ? list_tensors(m, tensors, count) : TRM_FORMAT;
     free(m);
     return status;
