@@ -1,8 +1,12 @@
 # TRM Server. `make help` lists what there is.
-BUILD   ?= build
+BUILD   ?= $(if $(MPI),build-mpi,build)
 CC      ?= cc
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
+
+# Where `make install` puts units and settings.
+UNITS = $(PREFIX)/lib/systemd/system
+ETC   = /etc/trm-server
 
 # What `make run` serves, and where.
 PORT  ?= 8080
@@ -11,18 +15,24 @@ MODEL ?= $(BUNDLED_MODEL)
 CFLAGS  ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes \
            -Wpointer-arith -Wvla -Werror
-ALL_CFLAGS  = -std=gnu17 -I. -DTRM_VERSION='"$(VERSION)"' $(WARN) -fno-math-errno -fno-trapping-math -fopenmp-simd -pthread $(CFLAGS)
+ALL_CFLAGS  = -std=gnu17 -I. -DTRM_VERSION='"$(VERSION)"' $(WARN) -fno-math-errno -fno-trapping-math -fopenmp-simd -pthread $(MPI_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(LDFLAGS)
+
+# `make MPI=1` lets trm-train run as several processes, in build-mpi/; see engine/train/comm.h.
+MPI        ?=
+COMM_OUT   := engine/train/$(if $(MPI),comm_alone.c,comm_mpi.c)
+MPI_LIBS   := $(if $(MPI),$(shell mpicc --showme:link))
+MPI_CFLAGS := $(if $(MPI),$(shell mpicc --showme:compile))
 
 ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
 SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
 IMPORT_LIBS := -lzip
-TEST_LIBS   := -lcmocka $(IMPORT_LIBS) $(SERVER_LIBS)
+TEST_LIBS   := -lcmocka $(IMPORT_LIBS) $(SERVER_LIBS) $(MPI_LIBS)
 LOAD_LIBS   := -lcurl -luv $(ENGINE_LIBS)
 
 # Every .c is part of a library but the mains: one program each.
 MAINS       := server/main.c engine/train/main.c engine/train/eval_main.c engine/data/main.c engine/bench_main.c
-ENGINE_SRCS := $(filter-out $(MAINS),$(wildcard engine/*.c engine/*/*.c config/*.c))
+ENGINE_SRCS := $(filter-out $(MAINS) $(COMM_OUT),$(wildcard engine/*.c engine/*/*.c config/*.c))
 SERVER_SRCS := $(filter-out $(MAINS),$(wildcard server/*.c proto/*.c))
 TEST_SRCS   := $(wildcard tests/unit/test_*.c)
 PARITY_SRCS := $(wildcard tests/parity*.c)
@@ -76,10 +86,10 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 C_FILES  = $(shell find server engine proto config tests -name '*.[ch]' | sort)
 # Not asked of cppcheck: readdir_r, which POSIX withdrew; and some compound literals it cannot read.
 CPPCHECK_OFF := readdirCalled internalAstError
-SH_FILES = docker/install-deps.sh tests/run.sh tests/chroot.sh .ci/run
+SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data install readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -97,13 +107,13 @@ run: ## Install what is missing, build, serve the bundled model (PORT=8080 MODEL
 	@$(BUILD)/trm-server --model '$(MODEL)' --port '$(PORT)'
 
 test: ## Install what is missing, build, run every test
-	@docker/install-deps.sh build test
-	@$(MAKE) $(PARALLEL) all build-tests
+	@docker/install-deps.sh build man test
+	@$(MAKE) $(PARALLEL) all build-tests man
 	@$(MAKE) fuzz-smoke-targets
 	@FUZZ_BUILD=$(FUZZ_BUILD) tests/run.sh $(BUILD) unit fuzz parity behaviour
 
 lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a finding
-	@docker/install-deps.sh build test lint
+	@docker/install-deps.sh build test mpi lint
 	clang-format --dry-run -Werror $(C_FILES)
 	shellcheck $(SH_FILES)
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
@@ -111,11 +121,11 @@ lint: ## clang-format, clang-tidy, cppcheck and shellcheck, all without a findin
 	    -j$(shell nproc) -I. $(filter %.c,$(C_FILES))
 	clang-tidy --quiet engine/status.c -- $(ALL_CFLAGS)
 	printf '%s\n' $(filter-out engine/status.c %.h,$(C_FILES)) | xargs -P$(shell nproc) -I{} \
-	    clang-tidy --quiet {} -- $(ALL_CFLAGS) -include tests/lint.h
+	    clang-tidy --quiet {} -- $(ALL_CFLAGS) $$(mpicc --showme:compile) -include tests/lint.h
 
 sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build-sanitize/
-	@docker/install-deps.sh build test
-	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests fuzz-targets
+	@docker/install-deps.sh build man test
+	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests man fuzz-targets
 	@FUZZ_BUILD=build-sanitize tests/run.sh build-sanitize unit fuzz behaviour
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS=600, with clang, in build-fuzz/
@@ -168,10 +178,20 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-train.csv
 	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 --out $(BUILD)/data/sudoku-generated.csv
 
-install: all ## Install programs and models (DESTDIR= PREFIX=/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/trm-server/models
+man: $(PROGRAMS:$(BUILD)/%=$(BUILD)/man/%.1) ## Write manual pages into build/man/, from what the programs say of themselves
+
+install: all man ## Install programs, models, manual pages and a systemd unit (DESTDIR= PREFIX=/usr/local)
+	@$(MAKE) install-files
+
+install-files:
+	install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(PREFIX)/share/trm-server/models $(PREFIX)/share/man/man1 $(UNITS) $(ETC))
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard server/models/*.safetensors) $(DESTDIR)$(PREFIX)/share/trm-server/models
+	install -m 644 $(PROGRAMS:$(BUILD)/%=$(BUILD)/man/%.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docker/systemd/trm-server.service docker/systemd/trm-server.socket $(DESTDIR)$(UNITS)
+	sed -i 's,/usr/local,$(PREFIX),g; s,/etc/trm-server,$(ETC),g' $(DESTDIR)$(UNITS)/trm-server.service
+	[ -e $(DESTDIR)$(ETC)/server.json ] || \
+	    sed 's,/usr/local,$(PREFIX),g' config/server/production.json >$(DESTDIR)$(ETC)/server.json
 
 readme: $(BUILD)/trm-server ## Bring README's table of options up to date with the program
 	@TABLE="$$($(BUILD)/trm-server --help-markdown)" awk \
@@ -226,6 +246,7 @@ $(BUILD)/trm-server: $(BUILD)/obj/server/main.o $(SERVER_LIB) $(ENGINE_LIB)
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(SERVER_LIBS)
 
 $(BUILD)/trm-train: $(BUILD)/obj/engine/train/main.o $(ENGINE_LIB)
+$(BUILD)/trm-train: PROGRAM_LIBS := $(MPI_LIBS)
 $(BUILD)/trm-eval: $(BUILD)/obj/engine/train/eval_main.o $(ENGINE_LIB)
 $(BUILD)/trm-data: $(BUILD)/obj/engine/data/main.o $(ENGINE_LIB)
 $(BUILD)/trm-data: PROGRAM_LIBS := $(IMPORT_LIBS)
@@ -233,6 +254,18 @@ $(BUILD)/trm-bench: $(BUILD)/obj/engine/bench_main.o $(ENGINE_LIB)
 $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data $(BUILD)/trm-bench:
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(PROGRAM_LIBS) $(ENGINE_LIBS)
+
+# From --help, and so from the programs' own tables of options. help2man wants one line for each way of use.
+USAGE := s/^usage:/Usage:/; s/\n +\[/ [/g; s/\n {7}trm-/\n  or:  trm-/g
+NAME_trm-server := serve tiny recursive reasoning models over HTTP
+NAME_trm-train  := train tiny recursive reasoning models
+NAME_trm-eval   := measure how good a model is on a collection of puzzles
+NAME_trm-data   := make, convert and check puzzles and data sets
+NAME_trm-bench  := measure how fast a model is on this machine
+$(BUILD)/man/%.1: $(BUILD)/%
+	@mkdir -p $(@D)
+	@echo '  MAN  $@'
+	$(Q)help2man --no-info --name='$(NAME_$*)' --help-option='--help | sed -zE "$(USAGE)"' $< >$@
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
@@ -249,6 +282,7 @@ $(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz
 	@echo '  LINK $@'
 	$(Q)$(CC) $^ -o $@ $(ALL_LDFLAGS) $(IMPORT_LIBS) $(SERVER_LIBS)
 
+$(BUILD)/tests/parity: ENGINE_LIBS += $(MPI_LIBS)
 $(BUILD)/tests/parity: $(PARITY_SRCS:%.c=$(BUILD)/obj/%.o) $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK $@'

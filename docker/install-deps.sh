@@ -2,6 +2,8 @@
 # install-deps.sh PURPOSE... - installs the Debian packages that a purpose needs and that are missing.
 #
 #   build    compiler and the libraries that TRM Server is made with
+#   man      what `make man` and `make install` write manual pages with
+#   mpi      Open MPI, for `make MPI=1`
 #   client   curl, to talk to the server that `make run` starts
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
@@ -31,6 +33,8 @@ packages_for() {
     case $1 in
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
         libzip-dev python3 python3-yaml ;;
+    man) echo help2man ;;
+    mpi) echo libopenmpi-dev openmpi-bin ;;
     client) echo curl ;;
     test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
         python3-pytest python3-requests python3-selenium chromium chromium-driver ;;
@@ -47,7 +51,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|client|test|load|fuzz|lint|peers|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|man|mpi|client|test|load|fuzz|lint|peers|runtime ..."
 
 wanted=
 for purpose in "$@"; do

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# prove-image.sh - builds the image without a Docker daemon and holds it to its promises: a base image from
+# debootstrap, the Dockerfile by buildah, then small, without compiler, unprivileged, healthy, solving and draining,
+# also on a root file system that cannot be written.
+#
+# Needs root, debootstrap, buildah and a Debian mirror; takes apt's mirror and proxy settings from this machine.
+# SUITE=bookworm (the default) or trixie chooses the Debian, PORT=N the port, KEEP=1 keeps the storage.
+# Exit status 0 only if all of it worked.
+set -euo pipefail
+
+repository=$(realpath "$(dirname "$0")/..")
+suite=${SUITE:-bookworm}
+port=${PORT:-18080}
+most_bytes=150000000
+puzzle='{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'
+
+fail() {
+    echo "prove-image: $*" >&2
+    exit 1
+}
+
+say() {
+    printf '\n##### %s (%d s)\n' "$*" $SECONDS
+}
+
+[ "$(id -u)" -eq 0 ] || fail "debootstrap and chroot need root"
+for program in debootstrap buildah curl ss; do
+    command -v $program >/dev/null || fail "apt-get install debootstrap buildah curl iproute2 first"
+done
+
+work=$(mktemp -d /var/tmp/trm-image.XXXXXX)
+chmod 755 "$work"
+image() { buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
+server=
+
+cleanup() {
+    if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
+    for mounted in "$work/sealed/proc" "$work/sealed/dev" "$work/sealed"; do
+        if mountpoint -q "$mounted"; then umount -l "$mounted"; fi
+    done
+    if [ -n "${KEEP:-}" ]; then
+        echo "kept $work"
+    else
+        image rm --all >/dev/null 2>&1 || true
+        rm -rf --one-file-system "$work"
+    fi
+}
+trap cleanup EXIT
+
+# What debian:SUITE-slim is: a minimal Debian without documentation, here and in what is installed later.
+make_base() {
+    local root=$work/base mirror here
+    mirror=$(grep -hoE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources \
+        2>/dev/null | head -n 1 | tr -d ' ') || true
+    debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/debootstrap.log" 2>&1 ||
+        { tail -n 20 "$work/debootstrap.log"; exit 1; }
+    if [ -f /etc/apt/sources.list.d/debian.sources ]; then
+        # shellcheck source=/dev/null
+        here=$(. /etc/os-release && echo "$VERSION_CODENAME")
+        sed "s/$here/$suite/g" /etc/apt/sources.list.d/debian.sources >"$root/etc/apt/sources.list.d/debian.sources"
+        : >"$root/etc/apt/sources.list"
+    fi
+    apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
+    printf 'path-exclude %s\n' '/usr/share/doc/*' '/usr/share/info/*' '/usr/share/locale/*' '/usr/share/man/*' \
+        >"$root/etc/dpkg/dpkg.cfg.d/slim"
+    rm -rf "$root"/usr/share/{doc,info,locale,man}/* "$root"/var/{cache/apt,lib/apt/lists,log}/*
+    tar -C "$root" -cf "$work/base.tar" .
+    rm -rf --one-file-system "$root"
+    local container
+    container=$(image from scratch)
+    image add -q "$container" "$work/base.tar" / >/dev/null
+    image config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd bash "$container"
+    image commit -q --rm "$container" "docker.io/library/debian:$suite-slim" >/dev/null
+    rm -f "$work/base.tar"
+}
+
+# How the image is configured: value PATH, in the template language of Go.
+value() {
+    image inspect --type image --format "{{$1}}" trm-server
+}
+
+# The image's file system, without what the kernel provides.
+root_of() {
+    image mount "$1"
+}
+
+inside() {
+    image run --isolation chroot --env "TRM_PORT=$port" "$@"
+}
+
+wait_ready() {
+    for _ in $(seq 200); do
+        if curl -sf -o /dev/null "localhost:$port/health/ready"; then return; fi
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$work/server.log"
+    fail "the server did not get ready"
+}
+
+solves() {
+    local answer
+    answer=$(curl -sf "localhost:$port/solve" -d "$puzzle")
+    echo "$answer"
+    grep -q '"valid":true' <<<"$answer" || fail "no valid answer"
+}
+
+# Asks the server that listens on our port, a descendant of $server, to end, and wants a clean end.
+drains() {
+    kill -TERM "$(ss -Hltnp "sport = :$port" | grep -oP 'pid=\K[0-9]+')"
+    wait "$server" || fail "the server ended with status $?"
+    server=
+    grep 'msg="stopped"' "$work/server.log"
+}
+
+say "a base image from debootstrap $suite"
+make_base
+
+say "build"
+image bud --isolation chroot --format docker --build-arg "SUITE=$suite" -t trm-server "$repository" >"$work/build.log" 2>&1 ||
+    { tail -n 40 "$work/build.log"; exit 1; }
+tail -n 3 "$work/build.log"
+
+say "what is in it"
+container=$(image from --pull-never trm-server)
+root=$(root_of "$container")
+bytes=$(du -s --bytes "$root" | cut -f 1)
+echo "$((bytes / 1000000)) MB, Debian $(cat "$root/etc/debian_version"), user $(value .OCIv1.Config.User)"
+[ "$bytes" -lt $most_bytes ] || fail "larger than $((most_bytes / 1000000)) MB"
+[ "$(value .OCIv1.Config.User)" = 65534:65534 ] || fail "not nobody"
+for program in gcc cc c++ clang make as ld; do
+    ! ls "$root"/usr/bin/$program* >/dev/null 2>&1 || fail "it holds a compiler's $program"
+done
+[ "$(value .Docker.Config.Healthcheck.Test)" = "[CMD /usr/share/trm-server/healthy]" ] || fail "no HEALTHCHECK"
+[ "$(value .OCIv1.Config.Entrypoint)" = "[trm-server]" ] || fail "another entry point"
+inside "$container" -- trm-server --version
+
+say "it runs, is healthy, solves, drains"
+inside "$container" -- trm-server >"$work/server.log" 2>&1 &
+server=$!
+wait_ready
+inside "$container" -- /usr/share/trm-server/healthy || fail "its HEALTHCHECK says no"
+solves
+drains
+! inside "$container" -- /usr/share/trm-server/healthy 2>/dev/null || fail "its HEALTHCHECK says yes to nobody"
+
+say "the same on a root that nobody can write to"
+mkdir "$work/sealed"
+mount --bind "$root" "$work/sealed"
+mount -o remount,bind,ro "$work/sealed"
+mount -t proc proc "$work/sealed/proc"
+mount --bind /dev "$work/sealed/dev"
+mapfile -t variables < <(value 'range .OCIv1.Config.Env}}{{println .}}{{end')
+env -i "${variables[@]}" "TRM_PORT=$port" chroot --userspec=65534:65534 "$work/sealed" trm-server >"$work/server.log" 2>&1 &
+server=$!
+wait_ready
+! touch "$work/sealed/tmp/x" 2>/dev/null || fail "the root can be written"
+solves
+drains
+
+say "done: the image for $suite is $((bytes / 1000000)) MB, runs unprivileged on a sealed root, solves and drains"
