@@ -57,10 +57,10 @@ static trm_status check_golden(const char *path, const struct trm_model_options 
 }
 
 /* Prints one file's comparison; returns whether it passed. */
-static bool check_file(const char *path, const struct trm_model_options *options) {
+static bool check_file(const char *path, const struct trm_model_options *options, train_comm *comm) {
     trm_error err = {""};
     st_file *file = NULL;
-    struct parity parity = {.passed = true};
+    struct parity parity = {.passed = true, .comm = comm};
     printf("%s\n", path);
     trm_status status = st_open(path, &file, &err);
     if (status == TRM_OK) {
@@ -90,10 +90,17 @@ int main(int argc, char **argv) {
             !(option == 'd' && trm_parse_dtype(optarg, &options.dtype)))
             return usage(stderr, 2);
     }
-    for (int i = optind; i < argc; i++, files++)
-        failed += !check_file(argv[i], &options);
-    if (files == 0)
+    if (optind == argc)
         return usage(stderr, 2);
+    trm_error err = {""};
+    train_comm *comm;
+    if (train_comm_open(&comm, &err) != TRM_OK) {
+        fprintf(stderr, "parity: %s\n", err.text);
+        return 1;
+    }
+    for (int i = optind; i < argc; i++, files++)
+        failed += !check_file(argv[i], &options, comm);
     printf("%d passed, %d failed\n", files - failed, failed);
+    train_comm_close(comm, failed > 0);
     return failed ? 1 : 0;
 }

@@ -6,9 +6,11 @@
 
 #include "engine/engine.h"
 #include "engine/model/checkpoint.h"
+#include "engine/train/comm.h"
 
 struct parity {
     bool passed;
+    train_comm *comm; /* of training runs */
 };
 
 /* Runs the file's computation and compares. A returned error means that it could not be run;

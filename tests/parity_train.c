@@ -1,6 +1,6 @@
 /* parity_train.c - replays a recorded training run: every step's losses, metrics, halting pattern and
  * predictions, the gradients of the first steps, then the weights, averages and latents it left. One
- * thread besides the core's own. */
+ * thread besides the core's own. Under mpirun (`make MPI=1`) every process compares all of it. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,6 +274,8 @@ static trm_status run_step(struct replay *r, int step, struct data_rng *rng, trm
     if (status == TRM_OK)
         status = train_core_step(r->core, 0, factor, rng, next_example, r, &metrics, err);
     if (status == TRM_OK)
+        status = train_core_gather(r->core, err);
+    if (status == TRM_OK)
         status = compare_numbers(r, step, &metrics, factor, err);
     if (status == TRM_OK)
         status = compare_rows(r, step, err);
@@ -324,7 +326,7 @@ trm_status parity_train(const model_checkpoint *golden, enum trm_backend backend
                        .config = *model_checkpoint_config(golden),
                        .layout = model_checkpoint_layout(golden),
                        .parity = parity,
-                       .options = {.backend = backend, .dtype = OP_F32}};
+                       .options = {.backend = backend, .dtype = OP_F32, .comm = parity->comm}};
     struct data_rng rng;
     data_rng_seed(&rng, 0);
     trm_status status = read_settings(&r, err);

@@ -21,14 +21,21 @@ struct shard {
     trm_error err;
 };
 
+/* What every process must know of a row that one of them has stepped. */
+struct fate {
+    int32_t steps, halted;
+};
+
 struct train_core {
     const struct model_config *config;
     const struct model_layout *layout;
     struct train_core_options options;
     int chunk, per_shard; /* puzzles */
+    int own_shards;       /* those of this process, */
+    int own_first;        /* whose first one begins at this row of the batch */
     struct train_weights weights;
     struct model_weights *packed;
-    struct shard *shards;   /* [options.shards] */
+    struct shard *shards;   /* [own_shards] */
     struct train_row *rows; /* [pool_size] */
     int32_t *token_block;   /* [pool_size, 2, seq_len] */
     float *state_block;     /* [pool_size, state size] */
@@ -36,6 +43,8 @@ struct train_core {
     float *q;               /* [batch_size, 2] */
     double *target;         /* [batch_size] */
     int32_t *batch_ids;     /* [batch_size] */
+    struct fate *fates;     /* [batch_size] */
+    double *grad_squares;   /* [options.shards] by range of the parameters */
     float *puzzle_sums;     /* [batch_size, puzzle_emb_ndim] scratch of the sign step */
     train_team *team;
     int64_t updates;
@@ -85,8 +94,10 @@ static trm_status allocate_rows(train_core *core, trm_error *err) {
     core->q = zeros(batch * 2);
     core->target = calloc(batch, sizeof *core->target);
     core->batch_ids = calloc(batch, sizeof *core->batch_ids);
+    core->fates = calloc(batch, sizeof *core->fates);
+    core->grad_squares = calloc((size_t)core->options.shards, sizeof *core->grad_squares);
     if (!core->rows || !core->token_block || !core->state_block || !core->logits || !core->q || !core->target ||
-        !core->batch_ids)
+        !core->batch_ids || !core->fates || !core->grad_squares)
         return trm_fail_memory(err, pool * state * sizeof(float));
     for (size_t i = 0; i < pool; i++)
         core->rows[i] = (struct train_row){.inputs = core->token_block + 2 * i * seq_len,
@@ -99,10 +110,10 @@ static trm_status allocate_rows(train_core *core, trm_error *err) {
 static trm_status create_shards(train_core *core, trm_error *err) {
     const size_t seq_len = (size_t)core->config->seq_len;
     trm_status status = TRM_OK;
-    core->shards = calloc((size_t)core->options.shards, sizeof *core->shards);
+    core->shards = calloc((size_t)core->own_shards, sizeof *core->shards);
     if (!core->shards)
-        return trm_fail_memory(err, (size_t)core->options.shards * sizeof *core->shards);
-    for (int i = 0; i < core->options.shards && status == TRM_OK; i++) {
+        return trm_fail_memory(err, (size_t)core->own_shards * sizeof *core->shards);
+    for (int i = 0; i < core->own_shards && status == TRM_OK; i++) {
         struct shard *shard = &core->shards[i];
         shard->grads = zeros(core->layout->param_size);
         shard->chunk_inputs = calloc((size_t)core->chunk, seq_len * sizeof *shard->chunk_inputs);
@@ -119,6 +130,9 @@ static trm_status check_options(const struct train_core_options *o, trm_error *e
     if (o->batch_size < 1 || o->shards < 1 || o->threads < 1 || o->batch_size % o->shards != 0)
         return trm_fail(err, TRM_INVALID, "a batch of %d cannot be split into %d equal shards", o->batch_size,
                         o->shards);
+    if (o->shards % train_comm_size(o->comm) != 0)
+        return trm_fail(err, TRM_INVALID, "%d shards cannot be split among %d processes", o->shards,
+                        train_comm_size(o->comm));
     if (o->pool_size < o->batch_size || o->pool_size % o->batch_size != 0)
         return trm_fail(err, TRM_INVALID, "a pool of %d is not a multiple of the batch of %d", o->pool_size,
                         o->batch_size);
@@ -137,6 +151,8 @@ trm_status train_core_create(const struct model_config *config, const struct mod
     core->layout = layout;
     core->options = *options;
     core->per_shard = options->batch_size / options->shards;
+    core->own_shards = options->shards / train_comm_size(options->comm);
+    core->own_first = train_comm_rank(options->comm) * core->own_shards * core->per_shard;
     core->chunk = core->per_shard < MAX_CHUNK ? core->per_shard : MAX_CHUNK;
     while (core->per_shard % core->chunk != 0)
         core->chunk--;
@@ -152,8 +168,8 @@ trm_status train_core_create(const struct model_config *config, const struct mod
     if (status == TRM_OK)
         status = create_shards(core, err);
     if (status == TRM_OK)
-        status = train_team_create(options->threads < options->shards ? options->threads : options->shards, &core->team,
-                                   err);
+        status = train_team_create(options->threads < core->own_shards ? options->threads : core->own_shards,
+                                   &core->team, err);
     if (status != TRM_OK) {
         train_core_destroy(core);
         return status;
@@ -166,7 +182,7 @@ void train_core_destroy(train_core *core) {
     if (!core)
         return;
     train_team_destroy(core->team);
-    for (int i = 0; core->shards && i < core->options.shards; i++) {
+    for (int i = 0; core->shards && i < core->own_shards; i++) {
         model_runner_destroy(core->shards[i].runner);
         free(core->shards[i].grads);
         free(core->shards[i].chunk_inputs);
@@ -175,6 +191,8 @@ void train_core_destroy(train_core *core) {
     free(core->shards);
     model_weights_destroy(core->packed);
     free(core->puzzle_sums);
+    free(core->grad_squares);
+    free(core->fates);
     free(core->batch_ids);
     free(core->target);
     free(core->q);
@@ -346,26 +364,39 @@ static void run_shard(void *arg, int index) {
     shard->metrics = (struct train_metrics){0};
     shard->status = TRM_OK;
     for (int i = 0; i < core->per_shard && shard->status == TRM_OK; i += core->chunk)
-        shard->status = run_chunk(core, shard, index * core->per_shard + i, &shard->err);
+        shard->status = run_chunk(core, shard, core->own_first + index * core->per_shard + i, &shard->err);
 }
 
 /* ---- after the backward pass: sum, update, average; each task a fixed range of the parameters ---- */
 
-static void update_range(void *arg, int index) {
-    train_core *core = arg;
-    struct train_weights *w = &core->weights;
+struct range {
+    size_t begin, end;
+};
+
+static struct range range_of(const train_core *core, int index) {
     const size_t size = core->layout->param_size, parts = (size_t)core->options.shards;
     const size_t step = (size / parts + RANGE_ALIGNMENT) / RANGE_ALIGNMENT * RANGE_ALIGNMENT;
     const size_t begin = (size_t)index * step < size ? (size_t)index * step : size;
-    const size_t end = begin + step < size ? begin + step : size;
-    for (int s = 1; s < core->options.shards; s++)
-        for (size_t i = begin; i < end; i++)
-            w->grads[i] += core->shards[s].grads[i];
-    core->shards[index].metrics.grad_squares = train_sum_squares(w->grads, begin, end);
+    return (struct range){begin, begin + step < size ? begin + step : size};
+}
+
+static void sum_range(void *arg, int index) {
+    train_core *core = arg;
+    const struct range r = range_of(core, index);
+    for (int s = 1; s < core->own_shards; s++)
+        for (size_t i = r.begin; i < r.end; i++)
+            core->weights.grads[i] += core->shards[s].grads[i];
+}
+
+static void update_range(void *arg, int index) {
+    train_core *core = arg;
+    struct train_weights *w = &core->weights;
+    const struct range r = range_of(core, index);
+    core->grad_squares[index] = train_sum_squares(w->grads, r.begin, r.end);
     train_optim_step(&core->options.optimizer, core->updates, core->factor, w->params, w->grads, w->moment1, w->moment2,
-                     begin, end);
+                     r.begin, r.end);
     train_ema_step(w->ema, w->params, train_ema_rate(core->options.ema_rate, core->options.ema_ramp, core->updates),
-                   begin, end);
+                   r.begin, r.end);
 }
 
 void train_metrics_add(struct train_metrics *total, const struct train_metrics *m) {
@@ -381,11 +412,69 @@ void train_metrics_add(struct train_metrics *total, const struct train_metrics *
     total->grad_squares += m->grad_squares;
 }
 
-static void sum_metrics(const train_core *core, struct train_metrics *total) {
+/* Of all shards of all processes; not the gradient's. */
+static trm_status sum_metrics(const train_core *core, struct train_metrics *total, trm_error *err) {
+    _Static_assert(sizeof *total % sizeof(double) == 0, "train_metrics are doubles");
     *total = (struct train_metrics){0};
-    for (int i = 0; i < core->options.shards; i++)
+    for (int i = 0; i < core->own_shards; i++)
         train_metrics_add(total, &core->shards[i].metrics);
+    trm_status status = train_comm_sum_doubles(core->options.comm, &total->loss, sizeof *total / sizeof(double), err);
     total->loss = total->lm_loss + core->options.halt_loss_weight * (total->q_halt_loss + total->q_continue_loss);
+    return status;
+}
+
+/* ---- what one process knows and all need ---- */
+
+static int own_rows(const train_core *core) {
+    return core->own_shards * core->per_shard;
+}
+
+/* Which rows have halted, and after how many steps. */
+static trm_status share_fates(train_core *core, trm_error *err) {
+    struct train_row *rows = &core->rows[core->first];
+    for (int i = core->own_first; i < core->own_first + own_rows(core); i++)
+        core->fates[i] = (struct fate){rows[i].steps, rows[i].halted};
+    trm_status status =
+        train_comm_share(core->options.comm, core->fates, (size_t)own_rows(core) * sizeof *core->fates, err);
+    for (int i = 0; i < core->options.batch_size; i++) {
+        rows[i].steps = core->fates[i].steps;
+        rows[i].halted = core->fates[i].halted;
+    }
+    return status;
+}
+
+/* Sums gradients; those of the puzzle embedding stay a row for each row of the batch, as its step wants them. */
+static trm_status share_grads(train_core *core, trm_error *err) {
+    train_comm *comm = core->options.comm;
+    const size_t row = (size_t)core->config->puzzle_emb_ndim * sizeof(float);
+    trm_status status = train_comm_sum_floats(comm, core->weights.grads, core->layout->param_size, err);
+    if (status == TRM_OK && core->weights.puzzle_emb)
+        status = train_comm_share(comm, core->weights.puzzle_grads, (size_t)own_rows(core) * row, err);
+    return status;
+}
+
+trm_status train_core_gather(train_core *core, trm_error *err) {
+    train_comm *comm = core->options.comm;
+    const struct model_config *c = core->config;
+    const size_t rows = (size_t)own_rows(core), state = model_state_size(c, core->layout);
+    trm_status status = TRM_OK;
+    for (int first = 0; first < core->options.pool_size && status == TRM_OK; first += core->options.batch_size)
+        status = train_comm_share(comm, core->rows[first].state, rows * state * sizeof(float), err);
+    if (status == TRM_OK)
+        status = train_comm_share(comm, core->logits, rows * (size_t)(c->seq_len * c->vocab_size) * sizeof(float), err);
+    if (status == TRM_OK)
+        status = train_comm_share(comm, core->q, rows * 2 * sizeof *core->q, err);
+    if (status == TRM_OK)
+        status = train_comm_share(comm, core->target, rows * sizeof *core->target, err);
+    return status;
+}
+
+static trm_status step_shards(train_core *core, trm_error *err) {
+    train_team_run(core->team, run_shard, core, core->own_shards);
+    for (int i = 0; i < core->own_shards; i++)
+        if (core->shards[i].status != TRM_OK)
+            return trm_fail(err, core->shards[i].status, "%s", core->shards[i].err.text);
+    return TRM_OK;
 }
 
 trm_status train_core_step(train_core *core, int first, double factor, struct data_rng *rng, train_next next,
@@ -395,10 +484,16 @@ trm_status train_core_step(train_core *core, int first, double factor, struct da
     core->factor = factor;
     core->updates++;
     admit_rows(core, rng, next, next_arg);
-    train_team_run(core->team, run_shard, core, o->shards);
-    for (int i = 0; i < o->shards; i++)
-        if (core->shards[i].status != TRM_OK)
-            return trm_fail(err, core->shards[i].status, "%s", core->shards[i].err.text);
+    trm_status status = step_shards(core, err);
+    if (status == TRM_OK)
+        status = share_fates(core, err);
+    if (status == TRM_OK)
+        status = sum_metrics(core, metrics, err);
+    train_team_run(core->team, sum_range, core, o->shards);
+    if (status == TRM_OK)
+        status = share_grads(core, err);
+    if (status != TRM_OK)
+        return status;
 
     if (core->weights.puzzle_emb) {
         const int ndim = core->config->puzzle_emb_ndim;
@@ -407,6 +502,7 @@ trm_status train_core_step(train_core *core, int first, double factor, struct da
                         core->puzzle_sums, core->batch_ids, o->batch_size);
     }
     train_team_run(core->team, update_range, core, o->shards);
-    sum_metrics(core, metrics);
+    for (int i = 0; i < o->shards; i++)
+        metrics->grad_squares += core->grad_squares[i];
     return model_weights_update(core->packed, err);
 }

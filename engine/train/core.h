@@ -6,7 +6,11 @@
  * rows that halted get a new example first; the others go on with what they have.
  *
  * The batch is split into `shards` fixed parts whose gradients are summed in order, so that the
- * result does not depend on the number of threads. Used by one thread (it starts its own helpers). */
+ * result does not depend on the number of threads. Used by one thread (it starts its own helpers).
+ *
+ * Several processes (comm.h) have a core each with the same options, and call train_core_step() and
+ * train_core_gather() together, with generators in the same state. Each steps an equal part of the shards, all keep
+ * the same weights, examples and step counts; only latents and outputs are at home with the process of their row. */
 #ifndef TRM_ENGINE_TRAIN_CORE_H
 #define TRM_ENGINE_TRAIN_CORE_H
 
@@ -14,6 +18,7 @@
 #include "engine/model/config.h"
 #include "engine/model/layout.h"
 #include "engine/ops/matmul.h"
+#include "engine/train/comm.h"
 #include "engine/train/loss.h"
 #include "engine/train/optim.h"
 
@@ -28,6 +33,7 @@ struct train_core_options {
     double puzzle_emb_lr, puzzle_emb_weight_decay;
     double ema_rate; /* 0: no average, ema is the weights */
     bool ema_ramp;
+    train_comm *comm; /* the processes that share each batch; NULL: this one alone */
 };
 
 /* A carried puzzle. */
@@ -85,7 +91,10 @@ trm_status train_core_refresh(train_core *core, trm_error *err);
 trm_status train_core_step(train_core *core, int first, double factor, struct data_rng *rng, train_next next,
                            void *next_arg, struct train_metrics *metrics, trm_error *err);
 
-/* Of row first + i of the last step: for tests and reports. */
+/* Brings the latents of all rows and the outputs of the last step to every process. */
+trm_status train_core_gather(train_core *core, trm_error *err);
+
+/* Of row first + i of the last step: for tests and reports. Rows of other processes: after train_core_gather(). */
 const float *train_core_logits(const train_core *core, int i);    /* [seq_len, vocab_size] */
 const float *train_core_q(const train_core *core, int i);         /* halt, continue */
 double train_core_target_continue(const train_core *core, int i); /* hrm: what q_continue was compared with */

@@ -28,7 +28,8 @@ static const char usage_text[] =
     "  --resume          goes on where the run in DIR stopped, exactly; starts it if there is none\n"
     "  --help, --version\n"
     "\n"
-    "SIGINT and SIGTERM save the state and end the run.\n";
+    "SIGINT and SIGTERM save the state and end the run. Built with MPI=1 it runs under mpirun: the processes share\n"
+    "the shards of each batch, and the first one alone uses DIR.\n";
 
 static int usage_error(const char *problem) {
     fprintf(stderr, "trm-train: %s\nTry 'trm-train --help'.\n", problem);
@@ -50,12 +51,15 @@ static char *join(int argc, char **argv) {
 static int run(const char *config, const char *const *sets, int set_count, struct train_run_options *options) {
     struct conf_train conf = {0};
     trm_error err = {""};
-    trm_status status = conf_train_load(config, sets, set_count, &conf, &err);
+    trm_status status = train_comm_open(&options->comm, &err);
+    if (status == TRM_OK)
+        status = conf_train_load(config, sets, set_count, &conf, &err);
     if (status == TRM_OK)
         status = train_run(&conf, options, &err);
     conf_train_destroy(&conf);
     if (status != TRM_OK)
         fprintf(stderr, "trm-train: %s\n", err.text);
+    train_comm_close(options->comm, status != TRM_OK);
     return status == TRM_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

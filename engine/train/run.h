@@ -49,13 +49,18 @@ struct train_run {
     double drawn_at; /* clock when the line was drawn last */
 };
 
+/* Whether this process writes the files and talks to the person. */
+static inline bool train_leads(const struct train_run *run) {
+    return train_comm_rank(run->options->comm) == 0;
+}
+
 /* "DIR/name" in `path` [size]; TRM_INVALID if it does not fit. */
 trm_status train_path(const struct train_run *run, const char *name, char *path, size_t size, trm_error *err);
 
 /* run_state.c: checkpoints. */
 trm_status train_save_model(struct train_run *run, const char *name, trm_error *err);
 trm_status train_save_state(struct train_run *run, trm_error *err);
-/* Restores DIR/state.safetensors if it is there and says so in *found. */
+/* Restores DIR/state.safetensors if it is there and says so in *found. Other processes get what the first one reads. */
 trm_status train_load_state(struct train_run *run, bool *found, trm_error *err);
 
 /* report.c: the log and the terminal. */

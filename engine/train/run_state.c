@@ -191,28 +191,44 @@ static trm_status read_arrays(const struct train_run *run, const st_file *file, 
     return TRM_OK;
 }
 
-trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) {
-    struct scalars scalars = {0};
-    struct packed_rows rows = {0};
-    struct array arrays[MAX_ARRAYS];
+/* What the first process reads of the state, before the others have it. */
+static trm_status read_state(struct train_run *run, const char *path, const struct array *arrays, int count,
+                             trm_error *err) {
     st_file *file = NULL;
-    char path[4096];
-    trm_status status = train_path(run, state_name, path, sizeof path, err);
-    *found = status == TRM_OK && access(path, F_OK) == 0;
-    if (status != TRM_OK || !*found)
-        return status;
-    status = st_open(path, &file, err);
+    trm_status status = st_open(path, &file, err);
     if (status == TRM_OK)
-        status = allocate_rows(run, &rows, err);
-    if (status == TRM_OK)
-        status = read_arrays(run, file, arrays, list_arrays(run, &scalars, &rows, arrays), err);
-    if (status == TRM_OK)
-        status = unpack_rows(run, &rows, err);
+        status = read_arrays(run, file, arrays, count, err);
     if (status == TRM_OK) {
         const char *settings = st_metadata(file, "settings");
         if (!settings || strcmp(settings, run->settings) != 0)
             fprintf(stderr, "trm-train: the settings are not those that %s was made with; going on with the new ones\n",
                     path);
+    }
+    st_close(file);
+    return status;
+}
+
+trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) {
+    train_comm *comm = run->options->comm;
+    struct scalars scalars = {0};
+    struct packed_rows rows = {0};
+    struct array arrays[MAX_ARRAYS];
+    char path[4096];
+    trm_status status = train_path(run, state_name, path, sizeof path, err);
+    *found = status == TRM_OK && access(path, F_OK) == 0;
+    if (status == TRM_OK)
+        status = train_comm_spread(comm, found, sizeof *found, err);
+    if (status != TRM_OK || !*found)
+        return status;
+    status = allocate_rows(run, &rows, err);
+    const int count = status == TRM_OK ? list_arrays(run, &scalars, &rows, arrays) : 0;
+    if (status == TRM_OK && train_leads(run))
+        status = read_state(run, path, arrays, count, err);
+    for (int i = 0; i < count && status == TRM_OK; i++)
+        status = train_comm_spread(comm, arrays[i].data, arrays[i].count * st_dtype_size(arrays[i].dtype), err);
+    if (status == TRM_OK)
+        status = unpack_rows(run, &rows, err);
+    if (status == TRM_OK) {
         *train_core_updates(run->core) = scalars.updates;
         memcpy(run->rng.s, scalars.rng, sizeof scalars.rng);
         run->window = (struct train_window){.sums = scalars.window, .updates = scalars.window_updates};
@@ -222,6 +238,5 @@ trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) 
         status = train_core_refresh(run->core, err);
     }
     free(rows.numbers);
-    st_close(file);
     return status;
 }

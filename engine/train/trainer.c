@@ -97,7 +97,8 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .puzzle_emb_lr = conf->puzzle_emb.lr,
                                                .puzzle_emb_weight_decay = conf->puzzle_emb.weight_decay,
                                                .ema_rate = conf->ema.rate,
-                                               .ema_ramp = conf->ema.ramp};
+                                               .ema_ramp = conf->ema.ramp,
+                                               .comm = run->options->comm};
     trm_status status = model_layout_create(&conf->model, &run->layout, err);
     if (status == TRM_OK)
         status = train_core_create(&conf->model, run->layout, &options, &run->core, err);
@@ -115,24 +116,53 @@ static trm_status start_fresh(struct train_run *run, trm_error *err) {
     return train_core_refresh(run->core, err);
 }
 
+/* FNV-1a of `size` bytes, going on from `hash`. */
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size) {
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3;
+    return hash;
+}
+
+/* Processes with other settings or puzzles than the first one would spoil the run without a word. */
+static trm_status check_others(const struct train_run *run, trm_error *err) {
+    uint64_t own = hash_bytes(0xcbf29ce484222325, run->settings, strlen(run->settings)), first;
+    if (train_comm_size(run->options->comm) == 1)
+        return TRM_OK;
+    for (int i = 0; i < run->conf->data_count; i++) {
+        const struct data_set *set = run->sets[i];
+        own = hash_bytes(own, set->inputs, set->count * (size_t)set->seq_len);
+        own = hash_bytes(own, set->labels, set->count * (size_t)set->seq_len);
+        own = hash_bytes(own, set->identifiers, set->count * sizeof *set->identifiers);
+    }
+    first = own;
+    trm_status status = train_comm_spread(run->options->comm, &first, sizeof first, err);
+    if (status == TRM_OK && first != own)
+        status = trm_fail(err, TRM_INVALID, "process %d has other settings or data than process 0",
+                          train_comm_rank(run->options->comm));
+    return status;
+}
+
 static trm_status start(struct train_run *run, trm_error *err) {
     const struct train_run_options *o = run->options;
     bool found = false;
     char path[4096];
-    if (mkdir(o->dir, 0777) != 0 && errno != EEXIST)
+    if (train_leads(run) && mkdir(o->dir, 0777) != 0 && errno != EEXIST)
         return trm_fail(err, TRM_IO, "%s: %s", o->dir, strerror(errno));
     trm_status status = train_path(run, "state.safetensors", path, sizeof path, err);
-    if (status == TRM_OK && !o->resume && access(path, F_OK) == 0)
+    if (status == TRM_OK && train_leads(run) && !o->resume && access(path, F_OK) == 0)
         return trm_fail(err, TRM_INVALID, "%s holds a run already: --resume goes on with it", o->dir);
     if (status == TRM_OK)
         status = open_data(run, err);
+    if (status == TRM_OK)
+        status = check_others(run, err);
     if (status == TRM_OK)
         status = create_core(run, err);
     if (status == TRM_OK && o->resume)
         status = train_load_state(run, &found, err);
     if (status == TRM_OK && !found)
         status = start_fresh(run, err);
-    if (status == TRM_OK)
+    if (status == TRM_OK && train_leads(run))
         status = train_open_logs(run, found, err);
     run->started = trm_clock();
     run->started_at = status == TRM_OK ? *train_core_updates(run->core) : 0;
@@ -187,14 +217,30 @@ static trm_status evaluate(struct train_run *run, trm_error *err) {
 
 static trm_status save(struct train_run *run, trm_error *err) {
     char name[64];
+    trm_status status = train_core_gather(run->core, err);
+    if (status != TRM_OK || !train_leads(run))
+        return status;
     snprintf(name, sizeof name, "step_%" PRId64 ".safetensors", *train_core_updates(run->core));
-    trm_status status = train_save_model(run, name, err);
+    status = train_save_model(run, name, err);
     /* The state comes last: what it promises is already on the disk. */
     return status == TRM_OK ? train_save_state(run, err) : status;
 }
 
 static bool due(int64_t updates, int every, int total) {
     return updates == total || (every > 0 && updates % every == 0);
+}
+
+/* What the first process tells after an update. */
+static trm_status report(struct train_run *run, const struct train_metrics *metrics, double factor, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    const int64_t updates = *train_core_updates(run->core);
+    trm_status status = TRM_OK;
+    train_report_progress(run, metrics->loss / conf->batch_size);
+    if (due(updates, conf->log_every, conf->steps))
+        status = train_report_window(run, factor * conf->optimizer.lr, err);
+    if (status == TRM_OK && run->eval_set && due(updates, conf->eval.every, conf->steps))
+        status = evaluate(run, err);
+    return status;
 }
 
 /* One update and whatever falls due after it. */
@@ -213,18 +259,19 @@ static trm_status advance(struct train_run *run, trm_error *err) {
         return status;
     train_metrics_add(&run->window.sums, &metrics);
     run->window.updates++;
-    train_report_progress(run, metrics.loss / conf->batch_size);
-    if (due(updates, conf->log_every, conf->steps))
-        status = train_report_window(run, factor * conf->optimizer.lr, err);
-    if (status == TRM_OK && run->eval_set && due(updates, conf->eval.every, conf->steps))
-        status = evaluate(run, err);
+    if (train_leads(run))
+        status = report(run, &metrics, factor, err);
     if (status == TRM_OK && due(updates, conf->checkpoint_every, conf->steps))
         status = save(run, err);
     return status;
 }
 
-static bool stopped(const struct train_run *run) {
-    return run->options->stop && *run->options->stop;
+/* All processes stop after the same update, whichever got the signal. */
+static trm_status ask_to_stop(struct train_run *run, bool *stop, trm_error *err) {
+    double asked = run->options->stop && *run->options->stop;
+    trm_status status = train_comm_sum_doubles(run->options->comm, &asked, 1, err);
+    *stop = asked > 0.0;
+    return status;
 }
 
 trm_status train_run(const struct conf_train *conf, const struct train_run_options *options, trm_error *err) {
@@ -233,16 +280,21 @@ trm_status train_run(const struct conf_train *conf, const struct train_run_optio
                             .settings = conf_train_format(conf),
                             .best = -1.0,
                             .last_exact = -1.0,
-                            .terminal = isatty(STDERR_FILENO)};
+                            .terminal = train_comm_rank(options->comm) == 0 && isatty(STDERR_FILENO)};
+    bool stop = false;
     trm_status status = run.settings ? start(&run, err) : trm_fail(err, TRM_NO_MEMORY, "out of memory");
-    while (status == TRM_OK && *train_core_updates(run.core) < conf->steps && !stopped(&run))
-        status = advance(&run, err);
+    while (status == TRM_OK && *train_core_updates(run.core) < conf->steps && !stop) {
+        status = ask_to_stop(&run, &stop, err);
+        if (status == TRM_OK && !stop)
+            status = advance(&run, err);
+    }
     if (run.terminal)
         fputc('\n', stderr);
-    if (status == TRM_OK && stopped(&run)) {
+    if (status == TRM_OK && stop) {
         status = save(&run, err);
-        fprintf(stderr, "trm-train: stopped at update %" PRId64 " of %d; --resume goes on\n",
-                *train_core_updates(run.core), conf->steps);
+        if (train_leads(&run))
+            fprintf(stderr, "trm-train: stopped at update %" PRId64 " of %d; --resume goes on\n",
+                    *train_core_updates(run.core), conf->steps);
     }
     finish(&run);
     return status;
