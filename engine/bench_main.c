@@ -40,7 +40,7 @@ static const char usage_text[] =
     "  --arch NAME       instead: a shape with random weights, config/models/NAME.json or a path\n"
     "  --compare         several models, each at every dtype: a table with a line for each\n"
     "  --backend NAME    onednn (default) or reference\n"
-    "  --dtype NAME      f32 (default), bf16, int8 or auto: bf16 where it is faster\n"
+    "  --dtype NAME      auto (default: bf16 where the CPU is faster with it), f32, bf16 or int8\n"
     "  --batch N         puzzles in a batch (default 16, fewer for a large model)\n"
     "  --threads N       threads of the throughput run (default: one per core)\n"
     "  --seconds N       how long to measure, about (default 3)\n"
@@ -222,7 +222,7 @@ static trm_status run(const struct settings *settings, trm_error *err) {
 
 int main(int argc, char **argv) {
     struct settings settings = {
-        .run = {.model = {.dtype = TRM_DTYPE_F32}, .threads = trm_core_count()},
+        .run = {.threads = trm_core_count()},
         .seconds = DEFAULT_SECONDS,
     };
     int code = parse_arguments(argc, argv, &settings);

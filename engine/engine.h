@@ -38,10 +38,10 @@ enum trm_dtype {
     TRM_DTYPE_AUTO, /* bf16 where the CPU multiplies it at twice the rate of f32, else f32 */
     TRM_DTYPE_F32,
     TRM_DTYPE_BF16,
-    TRM_DTYPE_INT8 /* inference only: quantised as it runs (ops/int8.h); attention's scores stay as AUTO has them */
+    TRM_DTYPE_INT8 /* inference only: quantised as it runs (ops/int8.h) */
 };
 
-/* "auto", "f32", "bf16"; NULL beyond the last. */
+/* "auto", "f32", "bf16", "int8"; NULL beyond the last. */
 const char *trm_dtype_name(enum trm_dtype dtype);
 
 /* Zero-initialised members mean the default. */

@@ -48,7 +48,7 @@ static const struct option table[] = {
      "while the queue is long, give requests fewer rollouts, then fewer steps, before refusing any"},
     {"verify", SWITCH, AT(verify), "true", 0, 0, NULL, "true|false",
      "halt when the answer passes the verifier, unless the request says otherwise"},
-    {"dtype", WORD, AT(dtype), "f32", 0, 0, "f32|bf16|int8|auto", "f32|bf16|int8|auto",
+    {"dtype", WORD, AT(dtype), "auto", 0, 0, "auto|f32|bf16|int8", "auto|f32|bf16|int8",
      "operands of matrix products; auto is bf16 where the CPU is faster with it"},
     {"backend", WORD, AT(backend), "onednn", 0, 0, "onednn|reference", "onednn|reference", "how to compute"},
     {"idle-timeout", NUMBER, AT(idle_timeout), "60", 1, 86400, NULL, "SECONDS", "closes connections that do nothing"},

@@ -43,7 +43,7 @@ static const char usage_text[] =
     "  --noise S             standard deviation of that noise\n"
     "  --seed N              of that noise (default 0)\n"
     "  --backend NAME        onednn (default) or reference\n"
-    "  --dtype NAME          f32 (default), bf16, int8 or auto: bf16 where it is faster\n"
+    "  --dtype NAME          auto (default: bf16 where the CPU is faster with it), f32, bf16 or int8\n"
     "  --threads N           worker threads (default: one per core)\n"
     "  --json                print one JSON object\n"
     "  --help, --version\n";
@@ -309,7 +309,7 @@ cleanup:
 
 int main(int argc, char **argv) {
     struct settings settings = {
-        .run = {.model = {.dtype = TRM_DTYPE_F32}, .threads = trm_core_count()},
+        .run = {.threads = trm_core_count()},
         .options = {.halt = true, .rollouts = 1},
     };
     int code = parse_arguments(argc, argv, &settings);

@@ -151,7 +151,7 @@ def test_verified_rollouts_solve_all_that_one_pass_solves(puzzles):
 def test_both_backends_agree(puzzles):
     if not os.path.exists(GOLDEN):
         pytest.skip("no %s beside this checkout" % GOLDEN)
-    fast = evaluate(GOLDEN, puzzles, "--limit", "4", "--backend", "onednn", "--no-halt", "--max-steps", "2")
+    fast = evaluate(GOLDEN, puzzles, "--limit", "4", "--backend", "onednn", "--dtype", "f32", "--no-halt", "--max-steps", "2")
     slow = evaluate(GOLDEN, puzzles, "--limit", "4", "--backend", "reference", "--no-halt", "--max-steps", "2")
     assert fast["cell_accuracy"] == pytest.approx(slow["cell_accuracy"], abs=0.01)
 
