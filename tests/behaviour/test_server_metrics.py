@@ -163,7 +163,7 @@ def test_reading_resets_nothing_and_counters_never_fall(start):
 
 def test_the_model_the_build_and_the_process_are_described(start):
     began = time.time()
-    server = start(model=f"a\\b\"c={model_path()}", dtype="f32")
+    server = start("--dtype", "f32", model=f"a\\b\"c={model_path()}")
     metrics = Metrics(server)
     (info,) = [sample for sample in metrics.samples if sample.name == "trm_model_info"]
     assert info.value == 1
