@@ -24,7 +24,7 @@ COMM_OUT   := engine/train/$(if $(MPI),comm_alone.c,comm_mpi.c)
 MPI_LIBS   := $(if $(MPI),$(shell mpicc --showme:link))
 MPI_CFLAGS := $(if $(MPI),$(shell mpicc --showme:compile))
 
-ENGINE_LIBS := -ldnnl -lgomp -ljansson -lm
+ENGINE_LIBS := -ldnnl -lgomp -ljansson -lnettle -lm
 SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
 IMPORT_LIBS := -lzip
 TEST_LIBS   := -lcmocka $(IMPORT_LIBS) $(SERVER_LIBS) $(MPI_LIBS)
@@ -75,6 +75,7 @@ LOAD_FLAGS ?=
 Q := $(if $(V),,@)
 
 SUDOKU ?= ../shared/data/sudoku/train.csv
+ARC    ?= ../shared/data/arc/arc-agi
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
@@ -89,7 +90,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data man install install-files readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -177,6 +178,10 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 	(head -n 1 $(SUDOKU); tail -n 400 $(SUDOKU)) > $(BUILD)/data/sudoku-heldout.csv
 	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-train.csv
 	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 --out $(BUILD)/data/sudoku-generated.csv
+
+arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trains on, from ARC=arc-agi (a prefix)
+	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \
+	    --out $(BUILD)/data/arc
 
 man: $(PROGRAMS:$(BUILD)/%=$(BUILD)/man/%.1) ## Write manual pages into build/man/, from what the programs say of themselves
 

@@ -24,15 +24,15 @@ fail() {
 runtime_packages() {
     # shellcheck source=/dev/null
     case $(. /etc/os-release && echo "${VERSION_ID:-}") in
-    12) echo libuv1 libmicrohttpd12 libgnutls30 libjansson4 libdnnl2 libgomp1 libzip4 ;;
-    *) echo libuv1t64 libmicrohttpd12t64 libgnutls30t64 libjansson4 libdnnl3.6 libgomp1 libzip5 ;;
+    12) echo libuv1 libmicrohttpd12 libgnutls30 libjansson4 libdnnl2 libgomp1 libzip4 libnettle8 ;;
+    *) echo libuv1t64 libmicrohttpd12t64 libgnutls30t64 libjansson4 libdnnl3.6 libgomp1 libzip5 libnettle8t64 ;;
     esac
 }
 
 packages_for() {
     case $1 in
     build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
-        libzip-dev python3 python3-yaml ;;
+        libzip-dev nettle-dev python3 python3-yaml ;;
     man) echo help2man ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
     client) echo curl ;;

@@ -27,6 +27,7 @@
 
 typedef struct trm_model trm_model;
 typedef struct trm_batch trm_batch;
+struct data_arc_index;
 
 enum trm_backend {
     TRM_BACKEND_ONEDNN,   /* matrix products by oneDNN, vector kernels */
@@ -73,6 +74,10 @@ trm_status trm_model_open(const char *path, const struct trm_model_options *opti
 trm_model *trm_model_ref(trm_model *model);
 void trm_model_unref(trm_model *model); /* the last one frees it; NULL is fine */
 const struct trm_model_info *trm_model_info(const trm_model *model);
+
+/* Which ARC task each puzzle identifier is (data/arc_index.h), as the checkpoint or a file beside it says: for
+ * x.safetensors x.tasks.safetensors. NULL: neither does. It lives as long as the model. */
+const struct data_arc_index *trm_model_tasks(const trm_model *model);
 
 /* How one puzzle wants to be solved. Zero-initialised members mean the default. */
 struct trm_solve_options {

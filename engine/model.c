@@ -1,6 +1,8 @@
 /* model.c - trm_model: an opened checkpoint, ready to run. Immutable but for its reference count. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/model/program.h"
 #include "engine/model_internal.h"
@@ -68,6 +70,39 @@ trm_status trm_model_from_memory(const struct model_config *config, const struct
     return TRM_OK;
 }
 
+/* "x.tasks.safetensors" for "x.safetensors", in fresh memory; NULL when there is none. */
+static char *tasks_path(const char *path) {
+    static const char ending[] = ".safetensors";
+    const size_t length = strlen(path), stem = length - (sizeof ending - 1), size = length + sizeof ".tasks";
+    if (length < sizeof ending || strcmp(path + stem, ending) != 0)
+        return NULL;
+    char *made = malloc(size);
+    if (made)
+        snprintf(made, size, "%.*s.tasks%s", (int)stem, path, ending);
+    return made;
+}
+
+/* The index of ARC tasks: in the checkpoint, or else in a file beside it, or nowhere. */
+static trm_status open_tasks(const char *path, trm_model *model, trm_error *err) {
+    const int identifiers = model->info.num_puzzle_identifiers;
+    trm_error why;
+    trm_status status = data_arc_index_open(model_checkpoint_file(model->checkpoint), identifiers, &model->tasks, &why);
+    if (status != TRM_OK)
+        return trm_fail(err, status, "%.120s: %.120s", path, why.text);
+    if (model->tasks || model->info.puzzle != TRM_PUZZLE_ARC)
+        return TRM_OK;
+    char *beside = tasks_path(path);
+    if (beside && access(beside, F_OK) == 0) {
+        status = st_open(beside, &model->tasks_file, err);
+        if (status == TRM_OK)
+            status = data_arc_index_open(model->tasks_file, identifiers, &model->tasks, &why);
+        if (model->tasks_file && status != TRM_OK)
+            trm_fail(err, status, "%.120s: %.120s", beside, why.text);
+    }
+    free(beside);
+    return status;
+}
+
 trm_status trm_model_open(const char *path, const struct trm_model_options *options, trm_model **out, trm_error *err) {
     model_checkpoint *checkpoint = NULL;
     trm_model *model = NULL;
@@ -86,6 +121,11 @@ trm_status trm_model_open(const char *path, const struct trm_model_options *opti
     model->checkpoint = checkpoint;
     if (provenance)
         model->info.provenance = provenance;
+    status = open_tasks(path, model, err);
+    if (status != TRM_OK) {
+        trm_model_unref(model);
+        return status;
+    }
     *out = model;
     return TRM_OK;
 }
@@ -99,6 +139,8 @@ void trm_model_unref(trm_model *model) {
     if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1)
         return;
     infer_weights_destroy(model->weights);
+    data_arc_index_close(model->tasks);
+    st_close(model->tasks_file);
     model_checkpoint_close(model->checkpoint);
     free(model->config_text);
     free(model->puzzle_name);
@@ -107,4 +149,8 @@ void trm_model_unref(trm_model *model) {
 
 const struct trm_model_info *trm_model_info(const trm_model *model) {
     return &model->info;
+}
+
+const struct data_arc_index *trm_model_tasks(const trm_model *model) {
+    return model->tasks;
 }

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/data/arc_index.h"
 #include "engine/engine.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/infer.h"
@@ -12,6 +13,8 @@ struct trm_model {
     atomic_int references;
     struct trm_model_info info;
     model_checkpoint *checkpoint; /* NULL for a model of borrowed arrays */
+    st_file *tasks_file;          /* NULL when the checkpoint itself holds the index */
+    data_arc_index *tasks;        /* NULL: there is none */
     struct infer_weights *weights;
     char *config_text; /* owned: info.config */
     char *puzzle_name; /* owned: info.puzzle_name */

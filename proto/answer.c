@@ -2,20 +2,19 @@
  * differ. No state. */
 #include "proto/answer.h"
 
-/* "reduced": what the load took, with what was asked for and what was given. */
-static void write_reduced(struct proto_text *text, const struct proto_answer *answer) {
-    bool rollouts = answer->given_rollouts < answer->asked_rollouts, steps = answer->given_steps < answer->asked_steps;
+void proto_write_reduced(struct proto_text *text, int asked_rollouts, int given_rollouts, int asked_steps,
+                         int given_steps) {
+    bool rollouts = given_rollouts < asked_rollouts, steps = given_steps < asked_steps;
     if (!rollouts && !steps) {
         return;
     }
     proto_text_add_literal(text, ",\"reduced\":{");
     if (rollouts) {
-        proto_text_addf(text, "\"rollouts\":{\"asked\":%d,\"given\":%d}", answer->asked_rollouts,
-                        answer->given_rollouts);
+        proto_text_addf(text, "\"rollouts\":{\"asked\":%d,\"given\":%d}", asked_rollouts, given_rollouts);
     }
     if (steps) {
-        proto_text_addf(text, "%s\"max_steps\":{\"asked\":%d,\"given\":%d}", rollouts ? "," : "", answer->asked_steps,
-                        answer->given_steps);
+        proto_text_addf(text, "%s\"max_steps\":{\"asked\":%d,\"given\":%d}", rollouts ? "," : "", asked_steps,
+                        given_steps);
     }
     proto_text_add_literal(text, "}");
 }
@@ -42,11 +41,11 @@ static void write_members(struct proto_text *text, const struct proto_answer *an
         proto_text_addf(text, ",\"rollouts\":{\"count\":%d,\"best\":%d,\"steps\":%d}", answer->rollouts,
                         answer->rollout, answer->total_steps);
     }
-    write_reduced(text, answer);
+    proto_write_reduced(text, answer->asked_rollouts, answer->given_rollouts, answer->asked_steps, answer->given_steps);
     proto_text_addf(text, ",\"timing_ms\":{\"queue\":%.3f,\"compute\":%.3f", answer->queue_ms, answer->compute_ms);
 }
 
-static void write_identity(struct proto_text *text, const char *id, const char *model) {
+void proto_write_identity(struct proto_text *text, const char *id, const char *model) {
     proto_text_add_literal(text, "\"id\":");
     proto_text_add_string(text, id);
     proto_text_add_literal(text, ",\"model\":");
@@ -56,7 +55,7 @@ static void write_identity(struct proto_text *text, const char *id, const char *
 
 static void write_whole(struct proto_text *text, const char *id, const char *model, const struct proto_answer *answer,
                         double total_ms) {
-    write_identity(text, id, model);
+    proto_write_identity(text, id, model);
     write_members(text, answer);
     proto_text_addf(text, ",\"total\":%.3f}", total_ms);
 }
@@ -70,7 +69,7 @@ void proto_write_answer(struct proto_text *text, const char *id, const char *mod
 
 void proto_write_answers_open(struct proto_text *text, const char *id, const char *model) {
     proto_text_add(text, "{", 1);
-    write_identity(text, id, model);
+    proto_write_identity(text, id, model);
     proto_text_add_literal(text, "\"answers\":[");
 }
 
@@ -84,8 +83,7 @@ void proto_write_answers_close(struct proto_text *text, double total_ms) {
     proto_text_addf(text, "],\"timing_ms\":{\"total\":%.3f}}\n", total_ms);
 }
 
-/* Everything of a message before its own members. */
-static void begin(struct proto_text *text, enum proto_framing framing, const char *type, int index) {
+void proto_stream_begin(struct proto_text *text, enum proto_framing framing, const char *type, int index) {
     if (framing == PROTO_SSE) {
         proto_text_addf(text, "event: %s\ndata: {", type);
     } else {
@@ -96,12 +94,12 @@ static void begin(struct proto_text *text, enum proto_framing framing, const cha
     }
 }
 
-static void end(struct proto_text *text, enum proto_framing framing) {
+void proto_stream_end(struct proto_text *text, enum proto_framing framing) {
     proto_text_add_literal(text, framing == PROTO_SSE ? "}\n\n" : "}\n");
 }
 
 void proto_stream_step(struct proto_text *text, enum proto_framing framing, const struct proto_step *step) {
-    begin(text, framing, "step", step->index);
+    proto_stream_begin(text, framing, "step", step->index);
     proto_text_addf(text, "\"step\":%d,", step->step);
     if (step->rollouts > 1) {
         proto_text_addf(text, "\"rollout\":%d,", step->rollout);
@@ -115,22 +113,22 @@ void proto_stream_step(struct proto_text *text, enum proto_framing framing, cons
     proto_text_add_literal(text, ",\"changed\":");
     proto_grid_write_changes(step->form, step->before, step->answer, text);
     proto_text_addf(text, ",\"ms\":%.3f", step->ms);
-    end(text, framing);
+    proto_stream_end(text, framing);
 }
 
 void proto_stream_answer(struct proto_text *text, enum proto_framing framing, int index, const char *id,
                          const char *model, const struct proto_answer *answer, double total_ms) {
-    begin(text, framing, "answer", index);
+    proto_stream_begin(text, framing, "answer", index);
     write_whole(text, id, model, answer, total_ms);
-    end(text, framing);
+    proto_stream_end(text, framing);
 }
 
 void proto_stream_problem(struct proto_text *text, enum proto_framing framing, int index,
                           const struct proto_problem *problem) {
-    begin(text, framing, "error", index);
+    proto_stream_begin(text, framing, "error", index);
     proto_text_add_literal(text, "\"problem\":");
     proto_problem_write(problem, text);
-    end(text, framing);
+    proto_stream_end(text, framing);
 }
 
 void proto_stream_ping(struct proto_text *text, enum proto_framing framing) {

@@ -60,6 +60,16 @@ void proto_stream_answer(struct proto_text *text, enum proto_framing framing, in
 void proto_stream_problem(struct proto_text *text, enum proto_framing framing, int index,
                           const struct proto_problem *problem);
 
+/* What every message of a stream and every object of an answer begins with, for those that write others of them
+ * (vote.h): `index` is left out when it is negative. proto_stream_end() closes the object and the message. */
+void proto_stream_begin(struct proto_text *text, enum proto_framing framing, const char *type, int index);
+void proto_stream_end(struct proto_text *text, enum proto_framing framing);
+void proto_write_identity(struct proto_text *text, const char *id, const char *model);
+
+/* "reduced": what the load took, with what was asked for and what was given; nothing if it took nothing. */
+void proto_write_reduced(struct proto_text *text, int asked_rollouts, int given_rollouts, int asked_steps,
+                         int given_steps);
+
 /* Says nothing, to keep a connection open or to find out whether anybody listens: a comment of
  * server-sent events, {"type":"ping"} of NDJSON. */
 void proto_stream_ping(struct proto_text *text, enum proto_framing framing);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/data/arc.h"
 #include "engine/data/sudoku.h"
 
 enum { FIRST = 1 }; /* the token of a form's first symbol; 0 is padding */
@@ -25,13 +26,20 @@ trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, st
     if (sudoku && data_sudoku_size_of(seq_len) != side) {
         return trm_fail(err, TRM_UNSUPPORTED, "there is no Sudoku of %d cells", seq_len);
     }
+    if (puzzle == TRM_PUZZLE_ARC && (seq_len != DATA_ARC_CELLS || vocab_size < DATA_ARC_VOCABULARY)) {
+        return trm_fail(err, TRM_UNSUPPORTED, "ARC has %d cells of %d tokens, not %d of %d", DATA_ARC_CELLS,
+                        DATA_ARC_VOCABULARY, seq_len, vocab_size);
+    }
     const char *symbols = sudoku ? sudoku_symbols[side] : puzzle == TRM_PUZZLE_MAZE ? maze_symbols : NULL;
     if (symbols && (size_t)vocab_size < FIRST + strlen(symbols)) {
         return trm_fail(err, TRM_UNSUPPORTED, "a vocabulary of %d has no room for the symbols \"%s\"", vocab_size,
                         symbols);
     }
-    *form = (struct proto_form){
-        .side = side, .sudoku_size = sudoku ? side : 0, .vocab_size = vocab_size, .symbols = symbols};
+    *form = (struct proto_form){.side = side,
+                                .sudoku_size = sudoku ? side : 0,
+                                .takes_tasks = puzzle == TRM_PUZZLE_ARC,
+                                .vocab_size = vocab_size,
+                                .symbols = symbols};
     return TRM_OK;
 }
 

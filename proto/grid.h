@@ -5,7 +5,7 @@
  *
  *     Sudoku   integers 0 (blank) to 9, characters . (or 0) and 1 to 9; token = integer + 1
  *     maze     integers 1 to 5, characters "# SGo": wall, floor, start, goal, path; token = integer
- *     others   integers, the tokens themselves
+ *     others   integers, the tokens themselves; those of ARC's models only inside of tasks (request.h)
  *
  * Pure functions: any thread. */
 #ifndef TRM_PROTO_GRID_H
@@ -23,6 +23,7 @@
 struct proto_form {
     int side;            /* rows, and columns */
     int sudoku_size;     /* 4, 6, 9: Sudoku of that size; 0: something else */
+    bool takes_tasks;    /* ARC: puzzles come as tasks (request.h), not as grids */
     int vocab_size;      /* tokens are 0 .. vocab_size - 1 */
     const char *symbols; /* the characters of tokens 1, 2 ...; NULL: cells are integers only */
 };

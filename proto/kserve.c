@@ -286,12 +286,14 @@ bool proto_kserve_read(const char *body, size_t length, const struct proto_limit
     if (!proto_body_parse(body, length, &request->root, problem)) {
         return false;
     }
+    struct proto_limits allowed = *limits;
+    allowed.max_augment = 1;
     json_t *parameters = json_object_get(request->root, "parameters");
     json_object_del(parameters, "binary_data_output"); /* a wish that is not granted */
     if (!proto_body_knows_members(request->root, "", "id, parameters, inputs, outputs", problem) ||
         !read_id(json_object_get(request->root, "id"), wish, problem) ||
         !read_outputs(json_object_get(request->root, "outputs"), wish, problem) ||
-        !proto_options_read(parameters, "/parameters", limits, &request->options, problem) ||
+        !proto_options_read(parameters, "/parameters", &allowed, &request->options, problem) ||
         !read_input(json_object_get(request->root, "inputs"), limits, length, request, problem)) {
         proto_request_release(request);
         return false;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEADLINE_MS = 24 * 60 * 60 * 1000, MAX_NOISE = 100, MAX_PRIORITY = 10, MAX_AUGMENT = 1 };
+enum { MAX_DEADLINE_MS = 24 * 60 * 60 * 1000, MAX_NOISE = 100, MAX_PRIORITY = 10 };
 
 static const double MAX_SEED = 9007199254740991; /* 2^53 - 1: what every JSON library keeps exactly */
 static const double MAX_THRESHOLD = 1e30;
@@ -34,7 +34,7 @@ static void fill_table(const struct proto_limits *limits, struct option table[OP
         {"noise", NUMBER, AT(noise), 0, MAX_NOISE},
         {"seed", SEED, AT(seed), 0, MAX_SEED},
         {"every_rollout", SWITCH, AT(every_rollout), 0, 0},
-        {"augment", INTEGER, AT(augment), 1, MAX_AUGMENT},
+        {"augment", INTEGER, AT(augment), 1, limits->max_augment},
         {"priority", INTEGER, AT(priority), -MAX_PRIORITY, MAX_PRIORITY},
     };
 #undef AT

@@ -14,6 +14,7 @@ struct proto_limits {
     int max_steps;    /* supervision steps of one puzzle */
     int max_grids;    /* puzzles */
     int max_rollouts; /* of one puzzle */
+    int max_augment;  /* augmentations of an ARC task; all else has only itself */
 };
 
 struct proto_options {
@@ -27,7 +28,7 @@ struct proto_options {
     float noise;             /* standard deviation of the noise on the latents of every rollout but the first */
     uint64_t seed;           /* rollout r has the noise of seed + r */
     bool every_rollout;      /* a stream shows all rollouts, not only the one that leads */
-    int augment;             /* symmetries of each puzzle that are tried: 1, the puzzle itself */
+    int augment;             /* of an ARC task: augmentations that vote, >= 1; 1: the task itself, as for all else */
     int priority;            /* -10 .. 10; higher ones are served first */
 };
 

@@ -26,6 +26,7 @@ static const struct kind kinds[] = {
     [PROTO_MEDIA_TYPE] = {415, "media-type", "The body must be JSON"},
     [PROTO_INVALID] = {422, "invalid", "The request is not valid"},
     [PROTO_CONTRADICTION] = {422, "contradiction", "The clues contradict each other"},
+    [PROTO_UNKNOWN_TASK] = {422, "unknown-task", "The model was not trained on this task"},
     [PROTO_BAD_CHECKPOINT] = {422, "bad-checkpoint", "The checkpoint cannot be served"},
     [PROTO_INTERNAL] = {500, "internal", "The server failed"},
     [PROTO_OVERLOADED] = {429, "overloaded", "The queue is full"},

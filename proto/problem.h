@@ -24,6 +24,7 @@ enum proto_problem_kind {
     PROTO_MEDIA_TYPE,     /* 415 the body is clearly something else than JSON */
     PROTO_INVALID,        /* 422 JSON, but not a request: `pointer` names the member */
     PROTO_CONTRADICTION,  /* 422 two clues exclude each other */
+    PROTO_UNKNOWN_TASK,   /* 422 no model here was trained on this ARC task */
     PROTO_BAD_CHECKPOINT, /* 422 the file of a model cannot be served */
     PROTO_INTERNAL,       /* 500 ours */
     PROTO_OVERLOADED,     /* 429 the queue is full: try again */

@@ -8,22 +8,60 @@
 
 #include "proto/body.h"
 
+/* Reads the task, if there is one. */
+static bool read_task(struct proto_request *request, struct proto_problem *problem) {
+    const json_t *task = json_object_get(request->root, "task"), *id = json_object_get(request->root, "task_id");
+    char where[64], pointer[sizeof problem->pointer];
+    trm_error why;
+    if (id && !json_is_string(id)) {
+        return proto_problem_set(problem, PROTO_INVALID, "/task_id", "must be a string");
+    }
+    if (!task) {
+        return !id || proto_problem_set(problem, PROTO_INVALID, "/task",
+                                        "the task is missing: its tests, and its demonstrations if you like");
+    }
+    trm_status status = data_arc_task_read(task, &request->task, where, sizeof where, &why);
+    if (status != TRM_OK) {
+        snprintf(pointer, sizeof pointer, "/task%s", where);
+        return proto_problem_set(problem, status == TRM_NO_MEMORY ? PROTO_INTERNAL : PROTO_INVALID, pointer, "%.200s",
+                                 why.text);
+    }
+    if (!id && request->task.train_count == 0) {
+        return proto_problem_set(problem, PROTO_INVALID, "/task/train",
+                                 "a task is known by its demonstrations or by task_id, and both are missing");
+    }
+    request->is_task = true;
+    request->task_id = json_string_value(id);
+    request->count = request->task.test_count;
+    return true;
+}
+
 static bool read_members(struct proto_request *request, const struct proto_limits *limits,
                          struct proto_problem *problem) {
     const json_t *model = json_object_get(request->root, "model");
     const json_t *grid = json_object_get(request->root, "grid"), *grids = json_object_get(request->root, "grids");
-    if (!proto_body_knows_members(request->root, "", "model, grid, grids, options", problem)) {
+    if (!proto_body_knows_members(request->root, "", "model, grid, grids, task, task_id, options", problem)) {
         return false;
     }
     if (model && !json_is_string(model)) {
         return proto_problem_set(problem, PROTO_INVALID, "/model", "must be a string");
     }
-    if (!proto_options_read(json_object_get(request->root, "options"), "/options", limits, &request->options,
+    struct proto_limits allowed = *limits;
+    allowed.max_augment = json_object_get(request->root, "task") ? limits->max_augment : 1;
+    if (!proto_options_read(json_object_get(request->root, "options"), "/options", &allowed, &request->options,
                             problem)) {
         return false;
     }
-    if (grid && grids) {
-        return proto_problem_set(problem, PROTO_INVALID, "/grids", "give either grid or grids, not both");
+    request->model = json_string_value(model);
+    if (!read_task(request, problem)) {
+        return false;
+    }
+    if ((grid && grids) || (request->is_task && (grid || grids))) {
+        return proto_problem_set(problem, PROTO_INVALID, grids ? "/grids" : "/grid",
+                                 "give one of grid, grids and task, not several");
+    }
+    if (request->is_task) {
+        return true;
     }
     if (!grid && !grids) {
         return proto_problem_set(problem, PROTO_INVALID, "/grid", "the request has no grid");
@@ -32,7 +70,6 @@ static bool read_members(struct proto_request *request, const struct proto_limit
         return proto_problem_set(problem, PROTO_INVALID, "/grids", "must be an array of 1 to %d grids",
                                  limits->max_grids);
     }
-    request->model = json_string_value(model);
     request->grid = grids ? grids : grid;
     request->many = grids != NULL;
     request->count = grids ? (int)json_array_size(grids) : 1;
@@ -57,6 +94,9 @@ static const json_t *grid_at(const struct proto_request *request, int index) {
 }
 
 size_t proto_request_cells(const struct proto_request *request) {
+    if (request->is_task) {
+        return 0;
+    }
     return request->tensor ? (size_t)request->cells : proto_grid_cells(grid_at(request, 0));
 }
 
@@ -98,6 +138,7 @@ bool proto_request_tokens(const struct proto_request *request, int index, const 
 }
 
 void proto_request_release(struct proto_request *request) {
+    data_arc_task_release(&request->task);
     free(request->tensor);
     json_decref(request->root);
     *request = (struct proto_request){0};

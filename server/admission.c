@@ -70,7 +70,7 @@ bool srv_admission_plan(const struct srv_options *settings, const struct srv_mod
         return false;
     }
     if (puzzles > settings->max_queue / wanted->rollouts) {
-        return proto_problem_set(problem, PROTO_INVALID, "/options/rollouts",
+        return proto_problem_set(problem, PROTO_INVALID, wanted->augment > 1 ? "/options/augment" : "/options/rollouts",
                                  "the queue holds %d rollouts, and %d puzzles with %d each are more",
                                  settings->max_queue, puzzles, wanted->rollouts);
     }

@@ -74,7 +74,8 @@ static void admit(struct srv_bench *bench) {
         struct trm_solve_options options = srv_job_options(job);
         trm_error error;
         int slot;
-        if (trm_batch_admit(bench->batch, srv_job_puzzle(job)->tokens, 0, &options, &slot, &error) == TRM_OK) {
+        const struct srv_puzzle *puzzle = srv_job_puzzle(job);
+        if (trm_batch_admit(bench->batch, puzzle->tokens, puzzle->identifier, &options, &slot, &error) == TRM_OK) {
             bench->seats[slot] = job;
         } else {
             srv_log(SRV_ERROR, "a puzzle was refused", "reason=%s", error.text);

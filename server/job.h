@@ -23,7 +23,7 @@ enum srv_outcome {
     SRV_VERIFIED,
     SRV_MAX_STEPS,
     SRV_DEADLINE,  /* its time was over */
-    SRV_CANCELLED, /* its client went away, another rollout solved its puzzle, or the server ends */
+    SRV_CANCELLED, /* its client went away, another rollout or the vote decided, or the server ends */
     SRV_FAILED,    /* the engine refused */
     SRV_OUTCOMES
 };
@@ -61,17 +61,19 @@ struct srv_job {
 };
 
 struct srv_puzzle {
-    int32_t *tokens; /* [cells] read-only once submitted */
+    int32_t *tokens; /* [cells] read-only once submitted, as is */
+    int identifier;  /* the puzzle identifier: 0 but for ARC */
 
     /* The scheduler's, under its lock. */
     int pending;  /* rollouts without an outcome */
     bool started; /* one had a slot */
     bool stepped; /* one had a step */
-    bool solved;  /* one was verified: the others are not needed any more */
+    bool solved;  /* one was verified, or nobody waits for any: the others are not needed any more */
 
     /* The loop thread's. */
     int unseen;       /* rollouts of which it has not seen the end */
     bool seen_solved; /* it has seen a verified one */
+    bool counted;     /* its answer, or that it has none, is part of a vote */
 };
 
 /* How a group waits and runs; queue.h's, under the scheduler's lock. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/data/arc_index.h"
+
 /* Splits "NAME=PATH"; a name alone is that of the file without directories and last extension. A
  * path with a slash before its first '=' has no name. Returns NULL when memory ran out. */
 static char *name_of(const char *spec, const char **path) {
@@ -68,8 +70,15 @@ trm_status srv_model_open_again(const struct srv_model *model, const struct trm_
     }
     status = form_of(opened, &form, err);
     if (status == TRM_OK && (form.side != model->form.side || form.sudoku_size != model->form.sudoku_size ||
-                             form.vocab_size != model->form.vocab_size || form.symbols != model->form.symbols)) {
+                             form.takes_tasks != model->form.takes_tasks || form.vocab_size != model->form.vocab_size ||
+                             form.symbols != model->form.symbols)) {
         status = trm_fail(err, TRM_INVALID, "%.120s: its puzzles have another shape than those of model '%.60s'",
+                          model->path, model->name);
+    }
+    if (status == TRM_OK && !data_arc_index_extends(trm_model_tasks(opened), trm_model_tasks(model->engine))) {
+        status = trm_fail(err, TRM_INVALID,
+                          "%.120s: its puzzle identifiers are not the ARC tasks that those of model "
+                          "'%.60s' are",
                           model->path, model->name);
     }
     if (status != TRM_OK) {
@@ -106,6 +115,11 @@ struct srv_model *srv_models_find(const struct srv_models *models, const char *n
 
 const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request) {
     const struct srv_model *found = NULL;
+    for (int i = 0; request->is_task && i < models->count; i++) {
+        if (models->items[i].form.takes_tasks) {
+            return &models->items[i];
+        }
+    }
     for (int i = 0; i < models->count; i++) {
         const struct srv_model *model = &models->items[i];
         if ((size_t)model->form.side * (size_t)model->form.side == proto_request_cells(request)) {

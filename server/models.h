@@ -33,7 +33,8 @@ trm_status srv_models_open(char *const *specs, int count, const struct trm_model
 void srv_models_close(struct srv_models *models);
 
 /* Opens the model's file again, which may have changed, with the same `precision` as before. TRM_INVALID
- * if its puzzles have another shape or vocabulary. Any thread. */
+ * if its puzzles have another shape or vocabulary, or its identifiers are other ARC tasks. Any thread, while nobody
+ * replaces the model's checkpoint. */
 trm_status srv_model_open_again(const struct srv_model *model, const struct trm_model_options *precision,
                                 trm_model **engine, trm_error *err);
 
@@ -43,9 +44,9 @@ void srv_model_replace(struct srv_model *model, trm_model *engine);
 /* NULL if there is no such model. */
 struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
 
-/* The model that the grids of `request` are for: the first whose puzzles have as many cells as its first
- * grid and know its symbols, else the first with as many cells. An only model is for everything; NULL if
- * there are several and none of them has such puzzles. */
+/* The model that the task of `request` is for, the first for ARC; or that its grids are for: the first whose puzzles
+ * have as many cells as its first grid and know its symbols, else the first with as many cells. An only model is for
+ * everything; NULL if there are several and none of them has such puzzles. */
 const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request);
 
 /* The document of GET /models. */

@@ -78,10 +78,9 @@ static void end(struct srv_scheduler *s, struct srv_job *job, enum srv_outcome o
 
 /* The other rollouts of a solved puzzle are not needed: those that wait end here, those that run
  * before their next step. */
-static void end_siblings(struct srv_scheduler *s, const struct srv_job *solver) {
-    struct srv_group *group = solver->group;
+static void end_waiting(struct srv_scheduler *s, struct srv_group *group, int puzzle) {
     for (int r = 0; r < group->config.rollouts; r++) {
-        struct srv_job *job = &group->jobs[r * group->config.puzzles + solver->puzzle];
+        struct srv_job *job = &group->jobs[r * group->config.puzzles + puzzle];
         if (srv_queue_holds(job)) {
             end(s, job, SRV_CANCELLED);
         }
@@ -130,7 +129,7 @@ static void leave(struct srv_scheduler *s, struct srv_bench *bench, int slot, en
     srv_bench_leave(bench, slot);
     end(s, job, outcome);
     if (outcome == SRV_VERIFIED) {
-        end_siblings(s, job);
+        end_waiting(s, job->group, job->puzzle);
     }
 }
 
@@ -463,6 +462,13 @@ void srv_scheduler_cancel(struct srv_scheduler *s, struct srv_group *group, enum
             }
         }
     }
+    unlock(s);
+}
+
+void srv_scheduler_drop(struct srv_scheduler *s, struct srv_group *group, int puzzle) {
+    uv_mutex_lock(&s->lock);
+    group->puzzles[puzzle].solved = true;
+    end_waiting(s, group, puzzle);
     unlock(s);
 }
 

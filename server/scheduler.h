@@ -64,6 +64,10 @@ int srv_scheduler_wait_s(struct srv_scheduler *scheduler);
  * with the progress they have made. */
 void srv_scheduler_cancel(struct srv_scheduler *scheduler, struct srv_group *group, enum srv_outcome why);
 
+/* Gives up one puzzle of a group, whose answer is not needed any more, with the outcome SRV_CANCELLED, in the same
+ * way. */
+void srv_scheduler_drop(struct srv_scheduler *scheduler, struct srv_group *group, int puzzle);
+
 /* Brings `seen` of all updated jobs up to date and calls `update` for each, outside the lock. A job
  * is final with the first outcome that is not SRV_RUNNING; `update` may then free its group once
  * all of its jobs are, but not call this function again. */

@@ -9,6 +9,7 @@
 
 static void destroy(struct srv_solve *solve) {
     srv_stream_close(&solve->stream);
+    srv_vote_destroy(solve->vote);
     srv_group_destroy(solve->group);
     free(solve);
 }
@@ -48,6 +49,10 @@ bool srv_solve_is_done(const struct srv_solve *solve, int puzzle) {
     return solve->expired || p->seen_solved || p->unseen == 0;
 }
 
+bool srv_solve_is_over(const struct srv_solve *solve) {
+    return solve->expired || solve->unsolved == 0 || (solve->vote && solve->vote->open == 0);
+}
+
 static int steps_of_all(const struct srv_group *group, int puzzle) {
     int sum = 0;
     for (int r = 0; r < group->config.rollouts; r++) {
@@ -84,11 +89,43 @@ struct proto_answer srv_solve_answer(const struct srv_solve *solve, int puzzle) 
     };
 }
 
+struct proto_task_answer srv_solve_task_answer(const struct srv_solve *solve) {
+    const struct srv_group *group = solve->group;
+    const struct srv_vote *vote = solve->vote;
+    uint64_t now = uv_hrtime(), started = 0, ended = 0;
+    struct proto_task_answer answer = {
+        .task_id = vote->entry->name,
+        .known_by = vote->known_by,
+        .votes = vote->votes,
+        .tests = vote->tests,
+        .expired = solve->expired,
+        .asked_rollouts = group->config.asked_rollouts,
+        .given_rollouts = group->config.rollouts,
+        .asked_steps = group->config.asked_steps,
+        .given_steps = group->config.options.max_steps,
+        .total_ms = srv_solve_total_ms(solve),
+    };
+    for (int i = 0; i < group->count; i++) {
+        const struct srv_track *track = &group->jobs[i].seen;
+        answer.steps += track->steps;
+        if (track->started_ns) {
+            started = started && started < track->started_ns ? started : track->started_ns;
+            ended = track->ended_ns > ended ? track->ended_ns : ended;
+        }
+    }
+    answer.queue_ms = ms_between(group->submitted_ns, started ? started : now);
+    answer.compute_ms = started ? ms_between(started, ended ? ended : now) : 0;
+    return answer;
+}
+
 void srv_solve_describe_failure(struct proto_problem *problem) {
     proto_problem_set(problem, PROTO_INTERNAL, "", "the engine could not compute this puzzle; the log has more");
 }
 
 bool srv_solve_has_failed(const struct srv_solve *solve) {
+    if (solve->vote && solve->vote->failed) {
+        return true;
+    }
     for (int i = 0; i < solve->group->config.puzzles; i++) {
         if (srv_group_leader(solve->group, i)->seen.outcome == SRV_FAILED) {
             return true;
@@ -108,7 +145,10 @@ static void reply(struct srv_exchange *x) {
         srv_reply_problem(x, &problem);
         return;
     }
-    if (solve->many) {
+    if (solve->vote) {
+        struct proto_task_answer answer = srv_solve_task_answer(solve);
+        proto_write_task_answer(&text, solve->exchange->trace.id, solve->model->name, &answer);
+    } else if (solve->many) {
         proto_write_answers_open(&text, solve->exchange->trace.id, solve->model->name);
         for (int i = 0; i < puzzles; i++) {
             struct proto_answer answer = srv_solve_answer(solve, i);
@@ -124,6 +164,18 @@ static void reply(struct srv_exchange *x) {
 
 /* --- its progress ----------------------------------------------------------------------------------- */
 
+/* A puzzle of an ARC task is done: it votes, and what cannot change the outcome is given up. */
+static void count_vote(struct srv_solve *solve, int puzzle) {
+    const struct srv_vote *vote = solve->vote;
+    if (srv_vote_count(solve->vote, solve->group, puzzle)) {
+        for (int p = puzzle % vote->tests; p < solve->group->config.puzzles; p += vote->tests) {
+            if (!srv_solve_is_done(solve, p)) {
+                srv_scheduler_drop(solve->server->scheduler, solve->group, p);
+            }
+        }
+    }
+}
+
 void srv_solve_update(struct srv_job *job, void *arg) {
     struct srv_solve *solve = job->group->owner;
     (void)arg;
@@ -132,14 +184,18 @@ void srv_solve_update(struct srv_job *job, void *arg) {
         bool done = puzzle->seen_solved;
         puzzle->unseen--;
         puzzle->seen_solved = done || job->seen.outcome == SRV_VERIFIED;
-        solve->unsolved -= !done && (puzzle->seen_solved || puzzle->unseen == 0);
+        done = !done && (puzzle->seen_solved || puzzle->unseen == 0);
+        solve->unsolved -= done;
         solve->pending--;
+        if (done && solve->vote && solve->exchange && !solve->expired) {
+            count_vote(solve, job->puzzle);
+        }
     }
     if (!solve->exchange) {
         if (solve->pending == 0) {
             destroy(solve);
         }
-    } else if (solve->framing != PROTO_JSON || solve->unsolved == 0 || solve->expired) {
+    } else if (solve->framing != PROTO_JSON || srv_solve_is_over(solve)) {
         srv_exchange_resume(solve->exchange);
     }
 }
@@ -150,6 +206,9 @@ static void on_deadline(struct srv_exchange *x) {
     solve->expired = true;
     srv_scheduler_cancel(solve->server->scheduler, solve->group, SRV_DEADLINE);
     srv_scheduler_collect(solve->server->scheduler, srv_solve_update, NULL);
+    for (int p = 0; solve->vote && p < solve->group->config.puzzles; p++) {
+        srv_vote_count(solve->vote, solve->group, p);
+    }
     srv_exchange_resume(x);
 }
 
@@ -170,7 +229,9 @@ static const struct srv_model *choose_model(const struct srv_models *models, con
                                             struct proto_problem *problem) {
     if (!request->model) {
         const struct srv_model *model = srv_models_for(models, request);
-        if (!model) {
+        if (!model && request->is_task) {
+            proto_problem_set(problem, PROTO_INVALID, "/task", "no model here is for ARC tasks; see /models");
+        } else if (!model) {
             proto_problem_set(problem, PROTO_INVALID, request->many ? "/grids/0" : "/grid",
                               "no model here has puzzles of %zu cells; see /models", proto_request_cells(request));
         }
@@ -188,15 +249,51 @@ static bool no_memory(struct proto_problem *problem) {
     return proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
 }
 
+/* A model for ARC takes tasks, and no other does. */
+static bool takes(const struct srv_model *model, const struct proto_request *request, struct proto_problem *problem) {
+    if (model->form.takes_tasks && !request->is_task) {
+        return proto_problem_set(problem, PROTO_INVALID,
+                                 request->tensor ? "/inputs"
+                                 : request->many ? "/grids"
+                                                 : "/grid",
+                                 "model '%.100s' wants ARC tasks: POST /solve with \"task\"", model->name);
+    }
+    if (!model->form.takes_tasks && request->is_task) {
+        return proto_problem_set(problem, PROTO_INVALID, "/task", "model '%.100s' is not for ARC tasks", model->name);
+    }
+    return true;
+}
+
+/* Fills in the tokens of all puzzles. */
+static bool fill_group(struct srv_solve *solve, const struct proto_request *request, struct proto_problem *problem) {
+    if (solve->vote) {
+        srv_vote_fill(solve->vote, &request->task, solve->group);
+        return true;
+    }
+    for (int i = 0; i < solve->group->config.puzzles; i++) {
+        if (!proto_request_tokens(request, i, &solve->model->form, solve->group->puzzles[i].tokens, problem)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool make_group(struct srv_solve *solve, const struct proto_request *request, struct proto_problem *problem) {
     struct srv_server *server = solve->server;
     struct srv_group_config plan;
     solve->model = choose_model(server->models, request, problem);
-    if (!solve->model || !srv_admission_plan(server->options, solve->model, &request->options, request->count,
-                                             srv_scheduler_waiting(server->scheduler), &plan, problem)) {
+    if (!solve->model || !takes(solve->model, request, problem)) {
         return false;
     }
-    plan.every_step = solve->framing != PROTO_JSON;
+    if (request->is_task && !(solve->vote = srv_vote_create(solve->model, request, problem))) {
+        return false;
+    }
+    int puzzles = request->count * (solve->vote ? solve->vote->augment : 1);
+    if (!srv_admission_plan(server->options, solve->model, &request->options, puzzles,
+                            srv_scheduler_waiting(server->scheduler), &plan, problem)) {
+        return false;
+    }
+    plan.every_step = solve->framing != PROTO_JSON && !solve->vote;
     solve->group = srv_group_create(&plan);
     if (!solve->group) {
         return no_memory(problem);
@@ -204,14 +301,13 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
     solve->group->owner = solve;
     solve->pending = solve->group->count;
     solve->unsolved = plan.puzzles;
-    for (int i = 0; i < plan.puzzles; i++) {
-        if (!proto_request_tokens(request, i, &solve->model->form, solve->group->puzzles[i].tokens, problem)) {
-            return false;
-        }
+    if (!fill_group(solve, request, problem)) {
+        return false;
     }
     if (plan.every_step && !srv_stream_open(&solve->stream, solve->group, request->options.every_rollout)) {
         return no_memory(problem);
     }
+    solve->stream.unanswered = solve->vote ? 1 : solve->stream.unanswered;
     return true;
 }
 
@@ -249,7 +345,8 @@ static struct srv_solve *queue(struct srv_exchange *x, const struct proto_reques
 struct proto_limits srv_solve_limits(const struct srv_server *server) {
     return (struct proto_limits){.max_steps = server->options->step_limit,
                                  .max_grids = server->options->max_queue,
-                                 .max_rollouts = server->options->rollout_limit};
+                                 .max_rollouts = server->options->rollout_limit,
+                                 .max_augment = server->options->max_queue};
 }
 
 struct srv_solve *srv_solve_start(struct srv_exchange *x, const struct proto_request *request,

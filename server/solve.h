@@ -13,16 +13,18 @@
 #include "server/job.h"
 #include "server/server.h"
 #include "server/stream.h"
+#include "server/vote.h"
 
 struct srv_solve {
     struct srv_server *server;
     struct srv_exchange *exchange; /* NULL once it has ended */
     struct srv_group *group;
     const struct srv_model *model;
-    bool many;    /* "grids" was given */
-    bool expired; /* the deadline has passed: what is known now is the answer */
-    int pending;  /* jobs that are not final */
-    int unsolved; /* puzzles that are not done */
+    struct srv_vote *vote; /* of an ARC task, else NULL */
+    bool many;             /* "grids" was given */
+    bool expired;          /* the deadline has passed: what is known now is the answer */
+    int pending;           /* jobs that are not final */
+    int unsolved;          /* puzzles that are not done */
     enum proto_framing framing;
     struct proto_kserve_wish wish;     /* of a KServe request */
     struct srv_stream stream;          /* when framing is not PROTO_JSON */
@@ -49,6 +51,12 @@ void srv_solve_update(struct srv_job *job, void *arg);
 
 /* True when nothing better is to be expected for this puzzle. */
 bool srv_solve_is_done(const struct srv_solve *solve, int puzzle);
+
+/* True when nothing better is to be expected for the whole request. */
+bool srv_solve_is_over(const struct srv_solve *solve);
+
+/* What is known of an ARC task, as an answer that borrows from the vote. */
+struct proto_task_answer srv_solve_task_answer(const struct srv_solve *solve);
 
 /* What is known of a puzzle, as an answer that borrows from its leading rollout. At its deadline a
  * puzzle that has not had a slot has the puzzle itself for an answer, after 0 steps. */

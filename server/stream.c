@@ -103,11 +103,38 @@ static void render_puzzle(struct srv_solve *solve, int puzzle) {
     }
 }
 
+/* Renders what there is to say of an ARC task: the votes that have changed, and at the end the answer. */
+static void render_task(struct srv_solve *solve) {
+    struct srv_stream *stream = &solve->stream;
+    struct srv_vote *vote = solve->vote;
+    for (int t = 0; t < vote->tests && stream->unanswered > 0; t++) {
+        if (vote->votes[t].voted > vote->ballots[t].sent) {
+            proto_stream_vote(&stream->text, solve->framing, t, &vote->votes[t]);
+            vote->ballots[t].sent = vote->votes[t].voted;
+        }
+    }
+    if (stream->unanswered == 0 || !srv_solve_is_over(solve)) {
+        return;
+    }
+    stream->unanswered = 0;
+    if (srv_solve_has_failed(solve)) {
+        struct proto_problem problem;
+        srv_solve_describe_failure(&problem);
+        proto_stream_problem(&stream->text, solve->framing, -1, &problem);
+    } else {
+        struct proto_task_answer answer = srv_solve_task_answer(solve);
+        proto_stream_task_answer(&stream->text, solve->framing, solve->exchange->trace.id, solve->model->name, &answer);
+    }
+}
+
 static void render(struct srv_solve *solve) {
     struct srv_stream *stream = &solve->stream;
     proto_text_reset(&stream->text);
     stream->offset = 0;
-    for (int i = 0; i < solve->group->config.puzzles && stream->text.length < ENOUGH; i++) {
+    if (solve->vote) {
+        render_task(solve);
+    }
+    for (int i = 0; !solve->vote && i < solve->group->config.puzzles && stream->text.length < ENOUGH; i++) {
         render_puzzle(solve, stream->next);
         stream->next = (stream->next + 1) % solve->group->config.puzzles;
     }

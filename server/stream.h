@@ -7,7 +7,9 @@
  * Of several rollouts the stream shows the one that leads: the one whose newest q_halt is the highest,
  * a verified one before all. A step is sent when its number is higher than the last one sent, so the
  * numbers rise although the lead changes; each message names its rollout. A client may also ask for the
- * steps of all of them. Loop thread. */
+ * steps of all of them.
+ *
+ * Of an ARC task no steps are shown, but the vote on each test whenever it has changed. Loop thread. */
 #ifndef TRM_SERVER_STREAM_H
 #define TRM_SERVER_STREAM_H
 
@@ -31,7 +33,7 @@ struct srv_stream {
     struct srv_stream_place *places; /* [lanes, puzzles] */
     int32_t *cells;                  /* [lanes, puzzles, cells], memory of the places */
     int lanes;                       /* rollouts that are shown: 1, the one that leads, or all */
-    int unanswered;                  /* puzzles whose final message was not sent */
+    int unanswered;                  /* puzzles, or 1 task, whose final message was not sent */
     int next;                        /* the puzzle to look at next */
     bool ping;                       /* something is to be said, though there is nothing to say */
     struct proto_text text;          /* rendered messages */

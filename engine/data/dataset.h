@@ -55,6 +55,19 @@ trm_status data_set_augment(const struct data_set *set, int copies, struct data_
 /* Writes the original layout under `dir` (created; files replaced atomically), every row a puzzle of its own. */
 trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err);
 
+/* What dataset.json says of a set of puzzles (augmentations counted, each with one or more rows) in groups. */
+struct data_set_metadata {
+    int seq_len, vocab_size, num_identifiers;
+    size_t groups, puzzles, rows;
+};
+
+/* Writes dataset.json of a directory with the one set "all". */
+trm_status data_set_save_metadata(const char *dir, const struct data_set_metadata *meta, trm_error *err);
+
+/* "dir/all__name.npy", the array called `name` ("inputs") of that set, in memory of the caller's; NULL: there is none.
+ */
+char *data_set_array_path(const char *dir, const char *name);
+
 /* Writes a set of Sudoku as CSV: to an open stream (whose errors are the caller's to check), or to a
  * file that is replaced atomically. TRM_INVALID when `set` is not of Sudoku. */
 trm_status data_set_print_csv(const struct data_set *set, FILE *stream, trm_error *err);

@@ -25,15 +25,19 @@ struct metadata {
 };
 
 /* "dir/set__field.npy" in fresh memory, or NULL. */
-static char *field_path(const char *dir, const char *set, int field) {
-    const size_t size = strlen(set) + 64;
+static char *field_path(const char *dir, const char *set, const char *field) {
+    const size_t size = strlen(set) + strlen(field) + 8;
     char *name = malloc(size);
     if (!name)
         return NULL;
-    snprintf(name, size, "%s__%s.npy", set, FIELD_NAMES[field]);
+    snprintf(name, size, "%s__%s.npy", set, field);
     char *path = trm_path_join(dir, name);
     free(name);
     return path;
+}
+
+char *data_set_array_path(const char *dir, const char *name) {
+    return field_path(dir, "all", name);
 }
 
 static trm_status get_integer(const char *path, const json_t *root, const char *key, json_int_t min, json_int_t max,
@@ -75,7 +79,7 @@ static trm_status check_index(const char *dir, const struct part *part, int fiel
 
 static trm_status open_part(const char *dir, const struct metadata *meta, struct part *part, trm_error *err) {
     for (int i = 0; i < FIELDS; i++) {
-        char *path = field_path(dir, part->name, i);
+        char *path = field_path(dir, part->name, FIELD_NAMES[i]);
         if (!path)
             return trm_fail_memory(err, strlen(dir));
         const trm_status status = data_npy_open(path, &part->field[i], err);
@@ -269,7 +273,7 @@ out:
     return status;
 }
 
-static trm_status save_metadata(const struct data_set *set, size_t groups, const char *dir, trm_error *err) {
+trm_status data_set_save_metadata(const char *dir, const struct data_set_metadata *meta, trm_error *err) {
     struct trm_output out = {0};
     char *path = trm_path_join(dir, "dataset.json");
     if (!path)
@@ -279,8 +283,9 @@ static trm_status save_metadata(const struct data_set *set, size_t groups, const
         fprintf(out.stream,
                 "{\"pad_id\": 0, \"ignore_label_id\": 0, \"blank_identifier_id\": 0, \"vocab_size\": %d, "
                 "\"seq_len\": %d, \"num_puzzle_identifiers\": %d, \"total_groups\": %zu, "
-                "\"mean_puzzle_examples\": 1.0, \"total_puzzles\": %zu, \"sets\": [\"all\"]}\n",
-                set->vocab_size, set->seq_len, set->num_identifiers, groups, set->count);
+                "\"mean_puzzle_examples\": %.17g, \"total_puzzles\": %zu, \"sets\": [\"all\"]}\n",
+                meta->vocab_size, meta->seq_len, meta->num_identifiers, meta->groups,
+                (double)meta->rows / (double)meta->puzzles, meta->puzzles);
         status = trm_output_commit(&out, err);
     }
     trm_output_close(&out);
@@ -290,7 +295,7 @@ static trm_status save_metadata(const struct data_set *set, size_t groups, const
 
 static trm_status save_field(const char *dir, int field, enum data_npy_type type, int rank, const size_t *shape,
                              const void *items, trm_error *err) {
-    char *path = field_path(dir, "all", field);
+    char *path = data_set_array_path(dir, FIELD_NAMES[field]);
     if (!path)
         return trm_fail_memory(err, strlen(dir));
     const trm_status status = data_npy_save(path, type, rank, shape, items, err);
@@ -307,6 +312,12 @@ trm_status data_set_save(const struct data_set *set, const char *dir, trm_error 
     for (size_t i = 0; i <= set->count; i++)
         rows[i] = (int32_t)i;
 
+    const struct data_set_metadata meta = {.seq_len = set->seq_len,
+                                           .vocab_size = set->vocab_size,
+                                           .num_identifiers = set->num_identifiers,
+                                           .groups = groups,
+                                           .puzzles = set->count,
+                                           .rows = set->count};
     trm_status status = trm_make_directory(dir, err);
     if (status == TRM_OK)
         status = save_field(dir, INPUTS, DATA_NPY_U8, 2, shape, set->inputs, err);
@@ -319,7 +330,7 @@ trm_status data_set_save(const struct data_set *set, const char *dir, trm_error 
     if (status == TRM_OK)
         status = save_field(dir, GROUPS, DATA_NPY_I32, 1, &group_ends, set->groups ? set->groups : rows, err);
     if (status == TRM_OK)
-        status = save_metadata(set, groups, dir, err);
+        status = data_set_save_metadata(dir, &meta, err);
     free(rows);
     return status;
 }

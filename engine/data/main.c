@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
+#include "engine/data/arc_build.h"
 #include "engine/data/generate.h"
 #include "engine/data/import.h"
 #include "engine/file.h"
@@ -21,6 +22,8 @@ static const char HELP[] =
     "                [--out FILE] [--json]\n"
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
     "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
+    "       trm-data arc --from PREFIX --subsets A,B --out DIR [--test A] [--augment N] [--seed S] [--json]\n"
+    "       trm-data arc --from PREFIX --subsets A,B --out DIR --identifiers FILE [--json]\n"
     "       trm-data --help | --version\n"
     "\n"
     "sudoku     writes the puzzles of a CSV file in the layout of the original scripts: DIR/identifiers.json and\n"
@@ -32,6 +35,12 @@ static const char HELP[] =
     "verify     checks that every line has a right answer and no other, and counts sources and ratings.\n"
     "import     converts a checkpoint that PyTorch wrote to safetensors. --config describes the model as\n"
     "           config/models/ does; nothing that the checkpoint may contain is run.\n"
+    "arc        writes the ARC tasks of PREFIX_A_challenges.json and PREFIX_A_solutions.json, B and so on, each with\n"
+    "           up to N augmentations, in the layout of the original scripts: DIR/train with all demonstrations,\n"
+    "           DIR/test with the tests of the subsets named by --test, on which nothing trains. "
+    "DIR/tasks.safetensors\n"
+    "           tells servers which task each identifier is; with --identifiers it alone is written, for a data set\n"
+    "           that the original's script made.\n"
     "\n"
     "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros.\n"
     "--limit N takes the first N puzzles. --json prints results for programs.\n"
@@ -40,6 +49,7 @@ static const char HELP[] =
 /* What the command line asked for; every command uses some of it. */
 struct options {
     const char *csv, *out, *split, *config, *puzzle;
+    const char *from, *subsets, *test, *identifiers;
     long limit, augment, size, count, threads;
     unsigned long long seed;
     bool mixed, json;
@@ -80,7 +90,25 @@ static bool parse_class(const char *text, struct options *options) {
     return false;
 }
 
-enum option_code { CSV = 256, OUT, SPLIT, LIMIT, AUGMENT, SIZE, COUNT, CLASS, SEED, THREADS, JSON, CONFIG, PUZZLE };
+enum option_code {
+    CSV = 256,
+    OUT,
+    SPLIT,
+    LIMIT,
+    AUGMENT,
+    SIZE,
+    COUNT,
+    CLASS,
+    SEED,
+    THREADS,
+    JSON,
+    CONFIG,
+    PUZZLE,
+    FROM,
+    SUBSETS,
+    TEST,
+    IDENTIFIERS
+};
 
 static bool take_option(int code, const char *value, struct options *options) {
     switch (code) {
@@ -93,6 +121,18 @@ static bool take_option(int code, const char *value, struct options *options) {
     case SPLIT:
         options->split = value;
         return strcmp(value, "train") == 0 || strcmp(value, "test") == 0;
+    case FROM:
+        options->from = value;
+        return true;
+    case SUBSETS:
+        options->subsets = value;
+        return true;
+    case TEST:
+        options->test = value;
+        return true;
+    case IDENTIFIERS:
+        options->identifiers = value;
+        return true;
     case LIMIT:
         return trm_parse_number(value, 1, INT32_MAX, &options->limit);
     case AUGMENT:
@@ -404,6 +444,109 @@ static int run_import(int argc, char **argv) {
     return EXIT_SUCCESS;
 }
 
+enum { MAX_SUBSETS = 16 };
+
+/* Splits "a,b" at its commas, in place; the number of names, or 0 if one is empty or there are too many. */
+static int split_names(char *text, char *names[MAX_SUBSETS]) {
+    int count = 0;
+    for (char *name = text; name; count++) {
+        char *comma = strchr(name, ',');
+        if (comma)
+            *comma = '\0';
+        if (!*name || count == MAX_SUBSETS)
+            return 0;
+        names[count] = name;
+        name = comma ? comma + 1 : NULL;
+    }
+    return count;
+}
+
+static int build_arc(const struct data_arc_build_options *wanted, bool json) {
+    struct data_arc_build_result made;
+    trm_error err;
+    if (data_arc_build(wanted, &made, &err) != TRM_OK)
+        return failure(&err);
+    if (json)
+        return print_json(json_pack("{s:I, s:I, s:i, s:I, s:I, s:I, s:s}", "tasks", (json_int_t)made.tasks,
+                                    "test_tasks", (json_int_t)made.test_tasks, "identifiers", made.identifiers,
+                                    "train_rows", (json_int_t)made.train_rows, "test_rows", (json_int_t)made.test_rows,
+                                    "incomplete", (json_int_t)made.incomplete, "directory", wanted->dir));
+    printf("%zu tasks (%zu to test), %d identifiers, %zu rows to train on and %zu to test in %s\n", made.tasks,
+           made.test_tasks, made.identifiers, made.train_rows, made.test_rows, wanted->dir);
+    if (made.incomplete)
+        printf("%zu tasks have not %d different augmentations\n", made.incomplete, wanted->augment);
+    return EXIT_SUCCESS;
+}
+
+static int index_arc(const struct data_arc_build_options *wanted, const char *identifiers, bool json) {
+    trm_error err;
+    int count;
+    if (data_arc_index_build(wanted, identifiers, &count, &err) != TRM_OK)
+        return failure(&err);
+    if (json)
+        return print_json(json_pack("{s:i, s:s}", "identifiers", count, "directory", wanted->dir));
+    printf("%d identifiers in %s/tasks.safetensors\n", count, wanted->dir);
+    return EXIT_SUCCESS;
+}
+
+/* Marks which of `names` are in the list `test`; false if that has another. */
+static bool mark_testing(char *test, char *const *names, int count, bool testing[MAX_SUBSETS]) {
+    char *wanted[MAX_SUBSETS];
+    const int tests = split_names(test, wanted);
+    for (int i = 0; i < tests; i++) {
+        int n = 0;
+        while (n < count && strcmp(names[n], wanted[i]) != 0)
+            n++;
+        if (n == count)
+            return false;
+        testing[n] = true;
+    }
+    return tests > 0;
+}
+
+static int run_arc(int argc, char **argv) {
+    static const struct option KNOWN[] = {{"from", required_argument, NULL, FROM},
+                                          {"subsets", required_argument, NULL, SUBSETS},
+                                          {"test", required_argument, NULL, TEST},
+                                          {"out", required_argument, NULL, OUT},
+                                          {"augment", required_argument, NULL, AUGMENT},
+                                          {"seed", required_argument, NULL, SEED},
+                                          {"identifiers", required_argument, NULL, IDENTIFIERS},
+                                          {"json", no_argument, NULL, JSON},
+                                          {0}};
+    struct options options;
+    if (parse_options(argc, argv, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.from || !options.subsets || !options.out)
+        return usage_error("arc needs --from, --subsets and --out");
+
+    char *names[MAX_SUBSETS];
+    bool testing[MAX_SUBSETS] = {false};
+    char *subsets = strdup(options.subsets), *test = options.test ? strdup(options.test) : NULL;
+    const int count = subsets ? split_names(subsets, names) : 0;
+    const struct data_arc_build_options wanted = {.prefix = options.from,
+                                                  .subsets = names,
+                                                  .testing = testing,
+                                                  .subset_count = count,
+                                                  .augment = (int)options.augment,
+                                                  .seed = options.seed,
+                                                  .dir = options.out};
+    int result;
+    if (!subsets || (options.test && !test))
+        result = failure(&(trm_error){"out of memory"});
+    else if (count == 0)
+        result = usage_error("--subsets is a list A,B of at most %d names", MAX_SUBSETS);
+    else if (test && !mark_testing(test, names, count, testing))
+        result = usage_error("--test names a subset that --subsets has not");
+    else if (options.identifiers)
+        result = index_arc(&wanted, options.identifiers, options.json);
+    else
+        result = build_arc(&wanted, options.json);
+    free(test);
+    free(subsets);
+    return result;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "--help") == 0) {
@@ -422,5 +565,7 @@ int main(int argc, char **argv) {
         return run_verify(argc - 1, argv + 1);
     if (strcmp(command, "import") == 0)
         return run_import(argc - 1, argv + 1);
+    if (strcmp(command, "arc") == 0)
+        return run_arc(argc - 1, argv + 1);
     return argc > 1 ? usage_error("%s is not a command", command) : usage_error("a command is missing");
 }

@@ -122,8 +122,8 @@ int64_t data_npy_at(const struct data_npy *array, size_t index) {
     return (int64_t)value;
 }
 
-trm_status data_npy_save(const char *path, enum data_npy_type type, int rank, const size_t *shape, const void *items,
-                         trm_error *err) {
+trm_status data_npy_begin(struct trm_output *out, const char *path, enum data_npy_type type, int rank,
+                          const size_t *shape, trm_error *err) {
     char header[128], extents[64];
     if (rank == 1)
         snprintf(extents, sizeof extents, "(%zu,)", shape[0]);
@@ -136,15 +136,23 @@ trm_status data_npy_save(const char *path, enum data_npy_type type, int rank, co
              type == DATA_NPY_U8 ? "|u1" : "<i4", extents);
     snprintf(header, sizeof header, "%-*s", length - 1, entry);
 
-    struct trm_output out;
-    trm_status status = trm_output_open(&out, path, err);
-    if (status != TRM_OK)
-        return status;
-    fwrite(MAGIC, 1, sizeof MAGIC, out.stream);
-    fwrite((const uint8_t[]){1, 0, (uint8_t)length, 0}, 1, 4, out.stream);
-    fprintf(out.stream, "%s\n", header);
-    fwrite(items, type == DATA_NPY_U8 ? 1 : 4, shape[0] * (rank == 2 ? shape[1] : 1), out.stream);
-    status = trm_output_commit(&out, err);
+    const trm_status status = trm_output_open(out, path, err);
+    if (status == TRM_OK) {
+        fwrite(MAGIC, 1, sizeof MAGIC, out->stream);
+        fwrite((const uint8_t[]){1, 0, (uint8_t)length, 0}, 1, 4, out->stream);
+        fprintf(out->stream, "%s\n", header);
+    }
+    return status;
+}
+
+trm_status data_npy_save(const char *path, enum data_npy_type type, int rank, const size_t *shape, const void *items,
+                         trm_error *err) {
+    struct trm_output out = {0};
+    trm_status status = data_npy_begin(&out, path, type, rank, shape, err);
+    if (status == TRM_OK) {
+        fwrite(items, type == DATA_NPY_U8 ? 1 : 4, shape[0] * (rank == 2 ? shape[1] : 1), out.stream);
+        status = trm_output_commit(&out, err);
+    }
     trm_output_close(&out);
     return status;
 }

@@ -31,6 +31,11 @@ int64_t data_npy_at(const struct data_npy *array, size_t index);
 
 enum data_npy_type { DATA_NPY_U8, DATA_NPY_I32 };
 
+/* Begins to replace `path` by an array: opens `out` and writes the header. The caller writes the items to its stream,
+ * then commits, and closes it whatever the status. */
+trm_status data_npy_begin(struct trm_output *out, const char *path, enum data_npy_type type, int rank,
+                          const size_t *shape, trm_error *err);
+
 /* Replaces `path` atomically by `items` of the given type and shape [rank]. */
 trm_status data_npy_save(const char *path, enum data_npy_type type, int rank, const size_t *shape, const void *items,
                          trm_error *err);

@@ -112,6 +112,9 @@ static trm_status run_tries(struct worker *worker) {
             const struct trm_report *report = trm_batch_report(worker->batch, slot);
             judge(evaluation, worker->try_of[slot], report);
             if (report->halt != TRM_RUNNING) {
+                const size_t number = worker->try_of[slot];
+                if (options->answered)
+                    options->answered(options->answered_arg, number / rollouts, (int)(number % rollouts), report);
                 trm_batch_release(worker->batch, slot);
                 worker->try_of[slot] = NO_TRY;
                 atomic_fetch_add(&evaluation->done, 1);

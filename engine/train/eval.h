@@ -29,6 +29,10 @@ struct train_eval_options {
     /* Called now and then from the calling thread; NULL for none. */
     void (*progress)(void *progress_arg, size_t done, size_t total);
     void *progress_arg;
+
+    /* Called when a try has ended, on a worker's thread, for different tries at once; NULL for none. */
+    void (*answered)(void *answered_arg, size_t row, int rollout, const struct trm_report *report);
+    void *answered_arg;
 };
 
 /* Counts over some of the puzzles. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
+#include "engine/train/arc_eval.h"
 #include "engine/train/eval.h"
 
 enum { EXIT_USAGE = 2 };
@@ -30,7 +31,8 @@ static const char usage_text[] =
     "Solves every puzzle of a collection and compares the answers with the labels.\n"
     "\n"
     "  --model FILE          checkpoint (safetensors)\n"
-    "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout\n"
+    "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout; of\n"
+    "                        one that trm-data arc made DIR/test is solved and pass@K told\n"
     "  --limit N             only the first N puzzles\n"
     "  --halt                stop a puzzle when the halting head is confident (default)\n"
     "  --no-halt             run all steps, as published evaluations do\n"
@@ -201,8 +203,25 @@ static bool has_difficulties(const struct train_eval_result *result) {
     return rated > 0;
 }
 
+/* {"tasks", "tests", "voted", "pass": {"1": share, ...}} */
+static json_t *json_arc(const struct train_arc_result *arc) {
+    json_t *pass = json_object();
+    for (int k = 0; k < TRAIN_ARC_KS; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", train_arc_ks[k]);
+        if (json_object_set_new(pass, name, json_real(arc->pass[k])) != 0) {
+            json_decref(pass);
+            return NULL;
+        }
+    }
+    return json_pack("{s:I, s:I, s:I, s:o}", "tasks", (json_int_t)arc->tasks, "tests", (json_int_t)arc->tests, "voted",
+                     (json_int_t)arc->voted, "pass", pass);
+}
+
+/* `arc` is NULL for other puzzles. */
 static trm_status print_json(const struct settings *settings, const struct data_set *set,
-                             const struct train_eval_result *result, double seconds, trm_error *err) {
+                             const struct train_eval_result *result, const struct train_arc_result *arc, double seconds,
+                             trm_error *err) {
     const double puzzles = (double)result->all.puzzles;
     json_t *by_step = json_array(), *by_source = json_object(), *by_difficulty = json_object(), *root = NULL;
     trm_status status = TRM_OK;
@@ -225,6 +244,8 @@ static trm_status print_json(const struct settings *settings, const struct data_
                      "accuracy_by_step", by_step, "by_source", by_source);
     if (root && has_difficulties(result))
         bad |= json_object_set(root, "by_difficulty", by_difficulty);
+    if (root && arc)
+        bad |= json_object_set_new(root, "arc", json_arc(arc));
     if (!root || bad || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
         status = trm_fail(err, TRM_FORMAT, "cannot print JSON: memory is short, or a name is not UTF-8");
     else
@@ -267,18 +288,35 @@ static void print_table(const struct settings *settings, const struct data_set *
         printf("%6d %8.2f %%\n", step + 1, percent(result->exact_by_step[step], puzzles));
 }
 
+static void print_arc(const struct train_arc_result *arc) {
+    printf("\nvotes on %zu of %zu tests of %zu tasks\n", arc->voted, arc->tests, arc->tasks);
+    for (int k = 0; k < TRAIN_ARC_KS; k++)
+        printf("pass@%-5d %8.2f %%\n", train_arc_ks[k], 100.0 * arc->pass[k]);
+}
+
 static trm_status run(const struct settings *settings, trm_error *err) {
     trm_model *model = NULL;
     struct data_set *set = NULL;
     struct train_eval_result result = {0};
+    train_arc_eval *arc = NULL;
+    struct train_arc_result arc_result;
+    char *rows = NULL;
     trm_status status = trm_model_open(settings->model, &settings->run.model, &model, err);
     if (status != TRM_OK)
         goto cleanup;
-    status = data_set_load(settings->data, settings->limit, &set, err);
+    status = train_arc_eval_open(settings->data, &arc, &rows, err);
+    if (status == TRM_OK)
+        status = data_set_load(rows ? rows : settings->data, settings->limit, &set, err);
+    if (status == TRM_OK && arc)
+        status = train_arc_eval_begin(arc, set, settings->options.rollouts, err);
     if (status != TRM_OK)
         goto cleanup;
 
     struct train_eval_options options = settings->options;
+    if (arc) {
+        options.answered = train_arc_eval_answered;
+        options.answered_arg = arc;
+    }
     options.threads = settings->run.threads;
     struct progress progress = {.started = trm_clock()};
     const bool terminal = isatty(STDERR_FILENO);
@@ -290,18 +328,24 @@ static trm_status run(const struct settings *settings, trm_error *err) {
     double seconds = trm_clock() - progress.started;
     if (terminal)
         fputs("\r\033[K", stderr);
+    if (status == TRM_OK && arc)
+        status = train_arc_eval_count(arc, &arc_result, err);
     if (status != TRM_OK)
         goto cleanup;
 
     if (settings->json)
-        status = print_json(settings, set, &result, seconds, err);
+        status = print_json(settings, set, &result, arc ? &arc_result : NULL, seconds, err);
     else
         print_table(settings, set, &result, seconds);
+    if (!settings->json && arc)
+        print_arc(&arc_result);
     if (status == TRM_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = trm_fail(err, TRM_IO, "cannot write the result: %s", strerror(errno));
 
 cleanup:
     train_eval_result_destroy(&result);
+    train_arc_eval_destroy(arc);
+    free(rows);
     data_set_destroy(set);
     trm_model_unref(model);
     return status;

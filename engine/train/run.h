@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "config/train_config.h"
+#include "engine/data/arc_index.h"
 #include "engine/data/source.h"
 #include "engine/train/core.h"
 #include "engine/train/eval.h"
@@ -29,6 +30,8 @@ struct train_run {
     struct data_set **sets; /* [conf->data_count] */
     data_source *source;
     struct data_set *eval_set; /* NULL: no evaluation */
+    st_file *tasks_file;       /* of ARC data: DIR/tasks.safetensors, for the checkpoints */
+    data_arc_index *tasks;     /* NULL: there is none */
     uint8_t *drawn;            /* [2, seq_len] inputs and labels of one puzzle */
 
     struct data_rng rng; /* all chance of the run comes from here */

@@ -49,6 +49,8 @@ trm_status train_save_model(struct train_run *run, const char *name, trm_error *
         status = st_writer_create(&writer, err);
     if (status == TRM_OK)
         status = model_checkpoint_add(writer, &run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb, err);
+    if (status == TRM_OK && run->tasks)
+        status = data_arc_index_add(run->tasks, writer, err);
     if (status == TRM_OK)
         status = st_add_metadata(writer, "puzzle", run->conf->puzzle, err);
     if (status == TRM_OK)

@@ -10,6 +10,7 @@
 
 #include "engine/cli.h"
 #include "engine/data/generate.h"
+#include "engine/file.h"
 #include "engine/model_memory.h"
 #include "engine/train/init.h"
 #include "engine/train/run.h"
@@ -62,6 +63,26 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     if (status == TRM_OK && run->eval_set)
         status = check_fit(run, run->eval_set->seq_len, run->eval_set->vocab_size, run->eval_set->num_identifiers, err);
     free(parts);
+    return status;
+}
+
+/* The names of ARC's identifiers, which trm-data writes beside DIR/train: without them nobody can ask a checkpoint for
+ * a task. Identifiers are of one data set only. */
+static trm_status open_tasks(struct train_run *run, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    const char *data = conf->data[0].path;
+    if (strcmp(conf->puzzle, "arc") != 0 || !data)
+        return TRM_OK;
+    if (conf->data_count > 1)
+        return trm_fail(err, TRM_INVALID, "ARC data is one data set: the identifiers of several are not the same");
+    char *path = trm_path_join(data, "../tasks.safetensors");
+    trm_status status = path ? TRM_OK : trm_fail_memory(err, strlen(data));
+    if (status == TRM_OK && access(path, F_OK) == 0) {
+        status = st_open(path, &run->tasks_file, err);
+        if (status == TRM_OK)
+            status = data_arc_index_open(run->tasks_file, conf->model.num_puzzle_identifiers, &run->tasks, err);
+    }
+    free(path);
     return status;
 }
 
@@ -157,6 +178,8 @@ static trm_status start(struct train_run *run, trm_error *err) {
     if (status == TRM_OK)
         status = check_others(run, err);
     if (status == TRM_OK)
+        status = open_tasks(run, err);
+    if (status == TRM_OK)
         status = create_core(run, err);
     if (status == TRM_OK && o->resume)
         status = train_load_state(run, &found, err);
@@ -174,6 +197,8 @@ static void finish(struct train_run *run) {
     train_core_destroy(run->core);
     model_layout_destroy(run->layout);
     data_source_destroy(run->source);
+    data_arc_index_close(run->tasks);
+    st_close(run->tasks_file);
     for (int i = 0; run->sets && i < run->conf->data_count; i++)
         data_set_destroy(run->sets[i]);
     free(run->sets);

@@ -126,7 +126,7 @@ static void test_an_unknown_option_is_told_all_that_are_known(void **state) {
     assert_string_equal(problem.pointer, "/options/steps");
     assert_string_equal(problem.detail,
                         "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
-                        "deadline_ms, rollouts, noise, seed, augment, priority");
+                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, priority");
 }
 
 static void test_tokens_are_those_of_training(void **state) {
