@@ -354,7 +354,7 @@ def server(checkpoint, mute):
 
 def as_posted(task):
     """As a front-end posts it: without the outputs of the tests."""
-    return {"train": task["train"], "test": [{"input": pair["input"]} for pair in task["test"]]}
+    return {"train": list(task["train"]), "test": [{"input": pair["input"]} for pair in task["test"]]}
 
 
 def solve(server, task, status=200, **members):
