@@ -59,7 +59,7 @@ FUZZ_SECONDS ?= 600
 FUZZ_SRCS    := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS      := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 FUZZ_MAIN    ?= $(BUILD)/obj/tests/fuzz/replay.o
-FUZZ_FLAGS   := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_FLAGS    = $(SANITIZE)
 HAVE_FUZZER   = $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' \
                         | clang -fsanitize=fuzzer -x c - -o /dev/null 2>/dev/null && echo yes)
 FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
@@ -84,13 +84,21 @@ MAKEFLAGS += --no-print-directory
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
+# ThreadSanitizer dies in functions that are chosen when the program is loaded.
+TSAN      := -fsanitize=thread -fno-omit-frame-pointer
+TSAN_ONLY := "-Dtarget_clones(...)=noinline"
+# Its shadow memory wants addresses where they always were.
+STILL      = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+# How long each fault of `make faults` goes on.
+FAULT_SECONDS ?= 20
+
 C_FILES  = $(shell find server engine proto config tests -name '*.[ch]' | sort)
 # Not asked of cppcheck: readdir_r, which POSIX withdrew; and some compound literals it cannot read.
 CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -128,6 +136,14 @@ sanitize: ## Unit and behaviour tests under AddressSanitizer and UBSan, in build
 	@docker/install-deps.sh build man test
 	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests man fuzz-targets
 	@FUZZ_BUILD=build-sanitize tests/run.sh build-sanitize unit fuzz behaviour
+
+faults: ## Faults under load, FAULT_SECONDS=20 each, under AddressSanitizer and UBSan, then ThreadSanitizer
+	@docker/install-deps.sh build test
+	@$(MAKE) $(PARALLEL) BUILD=build-sanitize CFLAGS='-O1 -g $(SANITIZE)' LDFLAGS='$(SANITIZE)' all build-tests
+	@$(MAKE) $(PARALLEL) BUILD=build-tsan CFLAGS='-O1 -g $(TSAN) $(TSAN_ONLY)' LDFLAGS='$(TSAN)' all build-tests
+	@TRM_FAULT_SECONDS=$(FAULT_SECONDS) tests/run.sh build-sanitize faults
+	@TRM_FAULT_SECONDS=$(FAULT_SECONDS) TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+	    $(STILL) tests/run.sh build-tsan faults
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS=600, with clang, in build-fuzz/
 	@docker/install-deps.sh build fuzz
@@ -208,8 +224,8 @@ print-bundled-model: ## Print the path of the checkpoint that `make run` serves
 	@test -n '$(BUNDLED_MODEL)' || { echo 'no server/models/sudoku*.safetensors' >&2; exit 1; }
 	@echo '$(BUNDLED_MODEL)'
 
-clean: ## Remove build/, build-sanitize/ and build-fuzz/
-	rm -rf $(BUILD) build-sanitize build-fuzz
+clean: ## Remove build/, build-sanitize/, build-tsan/ and build-fuzz/
+	rm -rf $(BUILD) build-sanitize build-tsan build-fuzz
 
 # Objects are made again when the compiler or its flags change.
 $(BUILD)/flags: FORCE

@@ -36,8 +36,8 @@ packages_for() {
     man) echo help2man ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
     client) echo curl ;;
-    test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-httpx python3-jsonschema python3-prometheus-client \
-        python3-pytest python3-requests python3-selenium chromium chromium-driver ;;
+    test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-aiohttp python3-httpx python3-jsonschema \
+        python3-prometheus-client python3-pytest python3-requests python3-selenium chromium chromium-driver ;;
     load) echo wrk ;;
     fuzz) echo clang libclang-rt-dev ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;

@@ -14,9 +14,15 @@ struct slot {
     struct trm_solve_options options; /* max_steps resolved */
     struct trm_report report;
     int32_t puzzle_identifier;
+    float *state;    /* [latents, tokens, hidden]; one allocation, with what follows */
     int32_t *tokens; /* [seq_len] the puzzle */
     int32_t *answer; /* [seq_len] */
-    float *state;    /* [latents, tokens, hidden] */
+};
+
+/* The whole of a slot, taken out of its batch. */
+struct trm_parked {
+    trm_model *model;
+    struct slot slot;
 };
 
 struct trm_batch {
@@ -24,29 +30,36 @@ struct trm_batch {
     infer_machine *machine;
     struct slot *slots; /* [slot_count] */
     int slot_count, busy;
-    int32_t *token_block; /* [slot_count, 2, seq_len] tokens and answers of all slots */
-    float *state_block;   /* [slot_count, state size] */
 };
 
 static const struct model_config *config_of(const trm_batch *batch) {
     return batch->model->weights->plain.config;
 }
 
-static trm_status allocate(trm_batch *batch, trm_error *err) {
-    const struct model_tensors *w = &batch->model->weights->plain;
-    const size_t slots = (size_t)batch->slot_count, seq_len = (size_t)w->config->seq_len;
-    const size_t state = model_state_size(w->config, w->layout);
-    batch->slots = calloc(slots, sizeof *batch->slots);
-    batch->token_block = calloc(slots * 2 * seq_len, sizeof *batch->token_block);
-    batch->state_block = calloc(slots, state * sizeof *batch->state_block);
-    if (!batch->slots || !batch->token_block || !batch->state_block)
-        return trm_fail_memory(err, slots * state * sizeof *batch->state_block);
-    for (size_t i = 0; i < slots; i++) {
-        batch->slots[i].tokens = batch->token_block + 2 * i * seq_len;
-        batch->slots[i].answer = batch->slots[i].tokens + seq_len;
-        batch->slots[i].state = batch->state_block + i * state;
-    }
+size_t trm_slot_bytes(const trm_model *model) {
+    const struct model_tensors *w = &model->weights->plain;
+    return model_state_size(w->config, w->layout) * sizeof(float) + 2 * (size_t)w->config->seq_len * sizeof(int32_t);
+}
+
+/* Memory for a slot that has none. */
+static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *err) {
+    const struct model_tensors *w = &model->weights->plain;
+    float *state = calloc(1, trm_slot_bytes(model));
+    if (!state)
+        return trm_fail_memory(err, trm_slot_bytes(model));
+    int32_t *tokens = (int32_t *)(state + model_state_size(w->config, w->layout));
+    *slot = (struct slot){.state = state, .tokens = tokens, .answer = tokens + w->config->seq_len};
     return TRM_OK;
+}
+
+static trm_status allocate(trm_batch *batch, trm_error *err) {
+    trm_status status = TRM_OK;
+    batch->slots = calloc((size_t)batch->slot_count, sizeof *batch->slots);
+    if (!batch->slots)
+        return trm_fail_memory(err, (size_t)batch->slot_count * sizeof *batch->slots);
+    for (int i = 0; i < batch->slot_count && status == TRM_OK; i++)
+        status = furnish(batch->model, &batch->slots[i], err);
+    return status;
 }
 
 trm_status trm_batch_create(trm_model *model, int slots, trm_batch **out, trm_error *err) {
@@ -72,9 +85,9 @@ void trm_batch_destroy(trm_batch *batch) {
     if (!batch)
         return;
     infer_machine_destroy(batch->machine);
+    for (int i = 0; batch->slots && i < batch->slot_count; i++)
+        free(batch->slots[i].state);
     free(batch->slots);
-    free(batch->token_block);
-    free(batch->state_block);
     trm_model_unref(batch->model);
     free(batch);
 }
@@ -105,14 +118,20 @@ static trm_status check_puzzle(const trm_batch *batch, const int32_t *tokens, in
     return TRM_OK;
 }
 
+/* The first, or slot_count. */
+static int free_slot(const trm_batch *batch) {
+    int number = 0;
+    while (number < batch->slot_count && batch->slots[number].busy)
+        number++;
+    return number;
+}
+
 trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_identifier,
                            const struct trm_solve_options *options, int *slot_number, trm_error *err) {
     trm_status status = check_puzzle(batch, tokens, puzzle_identifier, options, err);
     if (status != TRM_OK)
         return status;
-    int number = 0;
-    while (number < batch->slot_count && batch->slots[number].busy)
-        number++;
+    int number = free_slot(batch);
     if (number == batch->slot_count)
         return trm_fail(err, TRM_FULL, "all %d slots are taken", batch->slot_count);
 
@@ -145,6 +164,52 @@ void trm_batch_release(trm_batch *batch, int slot) {
         return;
     batch->slots[slot].busy = false;
     batch->busy--;
+}
+
+/* ---- parking: slots are handed over whole, nothing is copied ---- */
+
+trm_status trm_batch_park(trm_batch *batch, int number, trm_parked **out, trm_error *err) {
+    struct slot empty;
+    if (!is_slot(batch, number))
+        return trm_fail(err, TRM_INVALID, "slot %d has no puzzle", number);
+    trm_parked *parked = malloc(sizeof *parked);
+    trm_status status = parked ? furnish(batch->model, &empty, err) : trm_fail_memory(err, sizeof *parked);
+    if (status != TRM_OK) {
+        free(parked);
+        return status;
+    }
+    *parked = (trm_parked){trm_model_ref(batch->model), batch->slots[number]};
+    batch->slots[number] = empty;
+    batch->busy--;
+    *out = parked;
+    return TRM_OK;
+}
+
+trm_status trm_batch_resume(trm_batch *batch, trm_parked *parked, int *slot_number, trm_error *err) {
+    int number = free_slot(batch);
+    if (parked->model != batch->model)
+        return trm_fail(err, TRM_INVALID, "the puzzle was parked by another model");
+    if (number == batch->slot_count)
+        return trm_fail(err, TRM_FULL, "all %d slots are taken", batch->slot_count);
+    free(batch->slots[number].state);
+    batch->slots[number] = parked->slot;
+    batch->busy++;
+    trm_model_unref(parked->model);
+    free(parked);
+    *slot_number = number;
+    return TRM_OK;
+}
+
+trm_model *trm_parked_model(const trm_parked *parked) {
+    return parked->model;
+}
+
+void trm_parked_destroy(trm_parked *parked) {
+    if (!parked)
+        return;
+    trm_model_unref(parked->model);
+    free(parked->slot.state);
+    free(parked);
 }
 
 /* ---- what a step says ---- */

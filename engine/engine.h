@@ -10,6 +10,8 @@
  *     trm_batch_report(batch, slot);         its answer so far, q values, whether it is done
  *     trm_batch_release(batch, slot);        the slot is free again
  *
+ * or trm_batch_park() and trm_batch_resume(), between which it does without a slot.
+ *
  * Slots come and go between steps: nothing waits for a batch to fill or for its slowest puzzle
  * (continuous batching at the supervision step). A puzzle's values do not depend, to the last bit,
  * on which slot it has or who shares the batch.
@@ -27,6 +29,7 @@
 
 typedef struct trm_model trm_model;
 typedef struct trm_batch trm_batch;
+typedef struct trm_parked trm_parked;
 struct data_arc_index;
 
 enum trm_backend {
@@ -127,5 +130,20 @@ trm_status trm_batch_step(trm_batch *batch, trm_error *err);
 const struct trm_report *trm_batch_report(const trm_batch *batch, int slot);
 
 void trm_batch_release(trm_batch *batch, int slot);
+
+/* Takes a puzzle with all it has come to out of its slot, to go on later: in any slot of any batch of the same model,
+ * by any thread, with the same bits as if it had stayed. No values are copied. When memory is short it stays.
+ * The parked puzzle is the caller's, has a reference to the model, and holds trm_slot_bytes(). */
+trm_status trm_batch_park(trm_batch *batch, int slot, trm_parked **parked, trm_error *err);
+
+/* Puts a parked puzzle into a free slot and frees `parked`. TRM_FULL when none is free, TRM_INVALID for a puzzle of
+ * another model: it is still the caller's then. */
+trm_status trm_batch_resume(trm_batch *batch, trm_parked *parked, int *slot, trm_error *err);
+
+trm_model *trm_parked_model(const trm_parked *parked); /* borrowed */
+void trm_parked_destroy(trm_parked *parked);           /* gives the puzzle up; NULL is fine */
+
+/* Memory of a slot of this model, latents above all. */
+size_t trm_slot_bytes(const trm_model *model);
 
 #endif

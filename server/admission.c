@@ -10,15 +10,19 @@ static const float ROLLOUT_NOISE = 0.3f;
  * steps when it is full. */
 static const double FEWER_ROLLOUTS = 0.25, FEWER_STEPS = 0.5, FEWEST_STEPS = 0.25;
 
+/* The steps of a request that does not say how many. */
+static int preset_steps(const struct srv_options *settings, const struct srv_model *model) {
+    int trained = trm_model_info(model->engine)->halt_max_steps;
+    return trained < 1 ? 1 : trained > settings->step_limit ? settings->step_limit : trained;
+}
+
 /* The engine's options: what the request says, else what the server and the model say. */
 static bool engine_options(const struct srv_options *settings, const struct srv_model *model,
                            const struct proto_options *wanted, struct trm_solve_options *options,
                            struct proto_problem *problem) {
-    int trained = trm_model_info(model->engine)->halt_max_steps;
-    int preset = trained < 1 ? 1 : trained > settings->step_limit ? settings->step_limit : trained;
     bool verifiable = model->form.sudoku_size > 0;
     *options = (struct trm_solve_options){
-        .max_steps = wanted->max_steps ? wanted->max_steps : preset,
+        .max_steps = wanted->max_steps ? wanted->max_steps : preset_steps(settings, model),
         .min_steps = wanted->min_steps,
         .no_halt = wanted->no_halt,
         .halt_threshold = wanted->halt_threshold,
@@ -65,6 +69,7 @@ bool srv_admission_plan(const struct srv_options *settings, const struct srv_mod
         .puzzles = puzzles,
         .rollouts = wanted->rollouts,
         .priority = wanted->priority,
+        .share = preset_steps(settings, model),
     };
     if (!engine_options(settings, model, wanted, &plan->options, problem)) {
         return false;

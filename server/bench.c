@@ -10,6 +10,7 @@ trm_status srv_bench_create(trm_model *engine, int slots, struct srv_bench **res
     if (!bench) {
         return trm_fail_memory(err, sizeof *bench);
     }
+    bench->engine = engine;
     bench->seats = calloc((size_t)slots, sizeof(struct srv_job *));
     bench->incoming = calloc((size_t)slots, sizeof(struct srv_job *));
     trm_status status = bench->seats && bench->incoming
@@ -67,15 +68,55 @@ void srv_benches_drop_idle(struct srv_bench **place) {
     }
 }
 
+/* The bench of `engine` in a list; the first one when there is none and none can be made. */
+static struct srv_bench *bench_of(struct srv_bench *first, trm_model *engine, int slots) {
+    struct srv_bench *bench = first;
+    trm_error error;
+    while (bench && bench->engine != engine) {
+        bench = bench->next;
+    }
+    if (!bench && srv_bench_create(engine, slots, &bench, &error) == TRM_OK) {
+        bench->next = first->next;
+        first->next = bench;
+    }
+    return bench ? bench : first;
+}
+
+void srv_benches_sort(struct srv_bench *first, int slots) {
+    int kept = 0;
+    for (int i = 0; i < first->incoming_count; i++) {
+        struct srv_job *job = first->incoming[i];
+        struct srv_bench *bench = job->parked ? bench_of(first, trm_parked_model(job->parked), slots) : first;
+        if (bench == first) {
+            first->incoming[kept++] = job;
+        } else {
+            bench->incoming[bench->incoming_count++] = job;
+            bench->busy++;
+            first->busy--;
+        }
+    }
+    first->incoming_count = kept;
+}
+
+/* A new puzzle, or one that goes on. */
+static trm_status seat(struct srv_bench *bench, struct srv_job *job, int *slot, trm_error *err) {
+    if (!job->parked) {
+        const struct srv_puzzle *puzzle = srv_job_puzzle(job);
+        struct trm_solve_options options = srv_job_options(job);
+        return trm_batch_admit(bench->batch, puzzle->tokens, puzzle->identifier, &options, slot, err);
+    }
+    trm_status status = trm_batch_resume(bench->batch, job->parked, slot, err);
+    job->parked = status == TRM_OK ? NULL : job->parked;
+    return status;
+}
+
 static void admit(struct srv_bench *bench) {
     int refused = 0;
     for (int i = 0; i < bench->incoming_count; i++) {
         struct srv_job *job = bench->incoming[i];
-        struct trm_solve_options options = srv_job_options(job);
         trm_error error;
         int slot;
-        const struct srv_puzzle *puzzle = srv_job_puzzle(job);
-        if (trm_batch_admit(bench->batch, puzzle->tokens, puzzle->identifier, &options, &slot, &error) == TRM_OK) {
+        if (seat(bench, job, &slot, &error) == TRM_OK) {
             bench->seats[slot] = job;
         } else {
             srv_log(SRV_ERROR, "a puzzle was refused", "reason=%s", error.text);
@@ -94,4 +135,13 @@ void srv_bench_leave(struct srv_bench *bench, int slot) {
     trm_batch_release(bench->batch, slot);
     bench->seats[slot] = NULL;
     bench->busy--;
+}
+
+trm_status srv_bench_park(struct srv_bench *bench, int slot, trm_parked **parked, trm_error *err) {
+    trm_status status = trm_batch_park(bench->batch, slot, parked, err);
+    if (status == TRM_OK) {
+        bench->seats[slot] = NULL;
+        bench->busy--;
+    }
+    return status;
 }

@@ -9,6 +9,7 @@
 struct srv_bench {
     struct srv_bench *next; /* an older bench of the same model; in a set: that of the next worker */
     trm_batch *batch;
+    trm_model *engine;         /* of the batch, which keeps it */
     struct srv_job **seats;    /* [slots] who sits where, NULL for free */
     struct srv_job **incoming; /* [slots] taken from the queue, not admitted yet */
     int incoming_count;
@@ -23,6 +24,10 @@ void srv_benches_destroy(struct srv_bench *benches); /* NULL is fine */
 int srv_benches_busy(const struct srv_bench *benches);
 bool srv_benches_have_idle(const struct srv_bench *benches);
 
+/* Incoming jobs of the first bench that were parked by an older checkpoint go to the bench of that, which is made
+ * if there is none any more. A job for which that fails stays, and will be refused. */
+void srv_benches_sort(struct srv_bench *benches, int slots);
+
 /* Destroys those of a list that have nothing to do. */
 void srv_benches_drop_idle(struct srv_bench **benches);
 
@@ -32,5 +37,8 @@ trm_status srv_bench_step(struct srv_bench *bench, trm_error *err);
 
 /* The job in `slot` gets up. */
 void srv_bench_leave(struct srv_bench *bench, int slot);
+
+/* The same, but for what it has come to; when memory is short it stays. */
+trm_status srv_bench_park(struct srv_bench *bench, int slot, trm_parked **parked, trm_error *err);
 
 #endif

@@ -57,7 +57,12 @@ struct srv_job {
     /* The scheduler's, under its lock. */
     struct srv_track shared;
     struct srv_job *next_updated;
-    bool updated; /* is in the list of updated jobs */
+    bool updated;              /* is in the list of updated jobs */
+    struct srv_job *next_back; /* in the group's list of jobs that have given way */
+    bool is_back;              /* is in it */
+    trm_parked *parked;        /* what it had come to then, until it has a slot again */
+    uint64_t parked_ns;        /* uv_hrtime() when it gave way */
+    int steps_before;          /* steps it had made when it got its slot */
 };
 
 struct srv_puzzle {
@@ -79,10 +84,12 @@ struct srv_puzzle {
 /* How a group waits and runs; queue.h's, under the scheduler's lock. */
 struct srv_turn {
     RB_ENTRY(srv_group) node;
-    uint64_t number; /* of its last turn, or of its arrival */
-    int next;        /* jobs[next ..) that have no outcome wait */
-    int waiting;     /* their number */
-    int running;     /* jobs in slots */
+    uint64_t number;                        /* of its last turn, or of its arrival */
+    int next;                               /* jobs[next ..) that have no outcome wait */
+    struct srv_job *first_back, *last_back; /* so do these, which have had a slot and gave way */
+    int waiting;                            /* the number of both */
+    int running;                            /* jobs in slots */
+    bool had_share;                         /* one of its jobs gave way */
 };
 
 struct srv_group_config {
@@ -91,6 +98,7 @@ struct srv_group_config {
     int puzzles, rollouts;            /* >= 1; rollouts of each puzzle */
     int asked_rollouts, asked_steps;  /* what was asked for before the load took some of it */
     int priority;                     /* SRV_LOWEST_PRIORITY .. SRV_HIGHEST_PRIORITY */
+    int share;                        /* steps after which a job gives way to those that wait; 0: never */
     bool every_step;                  /* the owner wants to hear of every step, not only of the last */
 };
 

@@ -8,7 +8,7 @@ static double seconds_since(uint64_t then_ns) {
 }
 
 void srv_line_init(struct srv_line *line) {
-    line->queue = (struct srv_queue){0};
+    *line = (struct srv_line){0};
     srv_model_stats_init(&line->stats);
 }
 
@@ -18,14 +18,30 @@ void srv_line_add(struct srv_line *line, struct srv_group *group) {
     srv_queue_add(&line->queue, group);
 }
 
+static size_t bytes_of(const trm_parked *parked) {
+    return trm_slot_bytes(trm_parked_model(parked));
+}
+
+/* A parked job waits no more. The time that it did so was no computing. */
+static void unpark(struct srv_line *line, struct srv_job *job) {
+    line->parked_bytes -= bytes_of(job->parked);
+    line->stats.parked--;
+    job->shared.started_ns += uv_hrtime() - job->parked_ns;
+}
+
 struct srv_job *srv_line_take(struct srv_line *line) {
     struct srv_job *job = srv_queue_take(&line->queue);
     if (!job) {
         return NULL;
     }
     struct srv_puzzle *puzzle = srv_job_puzzle(job);
-    job->shared.started_ns = uv_hrtime();
-    line->stats.rollouts++;
+    if (job->parked) {
+        unpark(line, job);
+    } else {
+        job->shared.started_ns = uv_hrtime();
+        line->stats.rollouts++;
+    }
+    job->steps_before = job->shared.steps;
     line->stats.running++;
     if (!puzzle->started) {
         puzzle->started = true;
@@ -42,6 +58,21 @@ void srv_line_step(struct srv_line *line, struct srv_job *job, const struct trm_
         puzzle->stepped = true;
         srv_histogram_add(&line->stats.first_step, seconds_since(job->group->submitted_ns));
     }
+}
+
+bool srv_line_has_had_share(const struct srv_job *job) {
+    int share = job->group->config.share;
+    return share > 0 && job->shared.steps - job->steps_before >= share;
+}
+
+void srv_line_yield(struct srv_line *line, struct srv_job *job, trm_parked *parked) {
+    job->parked = parked;
+    job->parked_ns = uv_hrtime();
+    line->parked_bytes += bytes_of(parked);
+    line->stats.parked++;
+    line->stats.yields++;
+    line->stats.running--;
+    srv_queue_yield(&line->queue, job);
 }
 
 /* The last rollout of a puzzle has ended. */
@@ -62,6 +93,11 @@ static void count_puzzle(struct srv_line *line, const struct srv_job *last) {
 void srv_line_end(struct srv_line *line, struct srv_job *job, enum srv_outcome outcome) {
     struct srv_puzzle *puzzle = srv_job_puzzle(job);
     bool waits = srv_queue_holds(job);
+    if (waits && job->parked) {
+        unpark(line, job);
+    }
+    trm_parked_destroy(job->parked);
+    job->parked = NULL;
     job->shared.outcome = job->group->end != SRV_RUNNING ? job->group->end : outcome;
     job->shared.ended_ns = uv_hrtime();
     if (waits) {

@@ -160,6 +160,7 @@ struct model_family {
 
 static const struct model_family model_families[] = {
     {"trm_queue_length", "Rollouts that wait for a slot.", GAUGE, AT(waiting)},
+    {"trm_parked", "Of these, rollouts that had one and gave way.", GAUGE, AT(parked)},
     {"trm_slots_busy", "Slots with a rollout.", GAUGE, AT(running)},
     {"trm_slots", "Slots of all workers.", GAUGE, AT(slots)},
     {"trm_puzzles_accepted_total", "Puzzles that were queued.", COUNTER, AT(accepted)},
@@ -167,6 +168,7 @@ static const struct model_family model_families[] = {
     {"trm_puzzles_unstarted_total", "Puzzles that have ended without ever getting a slot.", COUNTER, AT(unstarted)},
     {"trm_rollouts_total", "Rollouts that got a slot; without the option there is one for each puzzle.", COUNTER,
      AT(rollouts)},
+    {"trm_yields_total", "Times that a rollout gave its slot to one that waited.", COUNTER, AT(yields)},
     {"trm_steps_total", "Supervision steps, each of one rollout.", COUNTER, AT(steps)},
     {"trm_rounds_total", "Steps of a worker's batch; trm_steps_total over it is the mean batch.", COUNTER, AT(rounds)},
     {"trm_busy_seconds_total", "Time that workers have spent in steps.", SECONDS, AT(busy_seconds)},

@@ -33,6 +33,8 @@ static const struct option table[] = {
     {"port", NUMBER, AT(port), "8080", 0, 65535, NULL, "N", "port to listen on; 0 takes a free one and logs it"},
     {"workers", NUMBER, AT(workers), "0", 0, 1024, NULL, "N", "threads that compute; 0 is one for each core"},
     {"slots", NUMBER, AT(slots), "16", 1, 4096, NULL, "N", "puzzles of a model that a worker steps at once"},
+    {"parked-memory", NUMBER, AT(parked_memory), "268435456", 0, INT_MAX, NULL, "BYTES",
+     "for puzzles that have had their share of steps and gave their slot to others; 0: none does"},
     {"max-queue", NUMBER, AT(max_queue), "1024", 1, 1000000, NULL, "N",
      "puzzles (with rollouts, each of them) that may wait, also the most in one request; more are answered 429"},
     {"max-body", NUMBER, AT(max_body), "1048576", 1024, 1 << 30, NULL, "BYTES", "largest request body"},

@@ -15,12 +15,13 @@ struct srv_options {
     char *host, *backend, *dtype, *log_level, *log_format, *config;
     char *api_keys_file, *api_keys, *admin_key_file, *admin_key, *cors_origin, *tls_cert, *tls_key;
     bool access_log, metrics, public_metrics;
-    int port;        /* 0: any free one */
-    int workers;     /* 0: one for each core */
-    int slots;       /* puzzles a worker steps at once, for each model */
-    int max_queue;   /* puzzles that wait for a slot; also the most in one request */
-    int max_body;    /* bytes */
-    int body_memory; /* bytes of all bodies that are on their way */
+    int port;          /* 0: any free one */
+    int workers;       /* 0: one for each core */
+    int slots;         /* puzzles a worker steps at once, for each model */
+    int parked_memory; /* bytes of puzzles that have given way */
+    int max_queue;     /* puzzles that wait for a slot; also the most in one request */
+    int max_body;      /* bytes */
+    int body_memory;   /* bytes of all bodies that are on their way */
     int max_connections, max_per_address;
     int step_limit;                 /* the largest max_steps of a request */
     int rollout_limit;              /* the largest rollouts of a request */

@@ -1,7 +1,7 @@
-/* queue.c - a red-black tree of groups for each priority. Lives under the scheduler's lock. */
+/* queue.c - a red-black tree of groups for each rank. Lives under the scheduler's lock. */
 #include "server/queue.h"
 
-enum { PATIENCE = 7 }; /* turns in a row that a lower priority may be passed over */
+enum { PATIENCE = 7 }; /* turns in a row that a lower rank may be passed over */
 
 static int compare(const struct srv_group *a, const struct srv_group *b) {
     if (a->turn.running != b->turn.running) {
@@ -12,20 +12,20 @@ static int compare(const struct srv_group *a, const struct srv_group *b) {
 
 RB_GENERATE_STATIC(srv_rank, srv_group, turn.node, compare)
 
-static struct srv_rank *rank_of(struct srv_queue *queue, const struct srv_group *group) {
-    return &queue->ranks[group->config.priority - SRV_LOWEST_PRIORITY];
+static int rank_of(const struct srv_group *group) {
+    return 2 * (group->config.priority - SRV_LOWEST_PRIORITY) + !group->turn.had_share;
 }
 
 /* Every change of a group's place: it leaves the tree, changes, and comes back if it still waits. */
 static void lift(struct srv_queue *queue, struct srv_group *group) {
     if (group->turn.waiting > 0) {
-        srv_rank_RB_REMOVE(rank_of(queue, group), group);
+        srv_rank_RB_REMOVE(&queue->ranks[rank_of(group)], group);
     }
 }
 
 static void lower(struct srv_queue *queue, struct srv_group *group) {
     if (group->turn.waiting > 0) {
-        srv_rank_RB_INSERT(rank_of(queue, group), group);
+        srv_rank_RB_INSERT(&queue->ranks[rank_of(group)], group);
     }
 }
 
@@ -53,9 +53,8 @@ static struct srv_group *best_below(struct srv_queue *queue, int limit, bool lon
 }
 
 static struct srv_group *choose(struct srv_queue *queue) {
-    struct srv_group *group = best_below(queue, SRV_PRIORITIES, false);
-    int level = group ? group->config.priority - SRV_LOWEST_PRIORITY : 0;
-    struct srv_group *lesser = best_below(queue, level, true);
+    struct srv_group *group = best_below(queue, SRV_RANKS, false);
+    struct srv_group *lesser = best_below(queue, group ? rank_of(group) : 0, true);
     if (!lesser) {
         queue->passed = 0;
     } else if (++queue->passed > PATIENCE) {
@@ -66,7 +65,23 @@ static struct srv_group *choose(struct srv_queue *queue) {
 }
 
 bool srv_queue_holds(const struct srv_job *job) {
-    return job - job->group->jobs >= job->group->turn.next && job->shared.outcome == SRV_RUNNING;
+    return (job->is_back || job - job->group->jobs >= job->group->turn.next) && job->shared.outcome == SRV_RUNNING;
+}
+
+/* The next job of a group that has one, past those that were dropped. */
+static struct srv_job *next_of(struct srv_turn *turn, struct srv_job *jobs) {
+    for (struct srv_job *job; (job = turn->first_back);) {
+        turn->first_back = job->next_back;
+        bool held = srv_queue_holds(job);
+        job->is_back = false;
+        if (held) {
+            return job;
+        }
+    }
+    while (!srv_queue_holds(&jobs[turn->next])) {
+        turn->next++;
+    }
+    return &jobs[turn->next++];
 }
 
 struct srv_job *srv_queue_take(struct srv_queue *queue) {
@@ -75,10 +90,7 @@ struct srv_job *srv_queue_take(struct srv_queue *queue) {
         return NULL;
     }
     lift(queue, group);
-    while (!srv_queue_holds(&group->jobs[group->turn.next])) {
-        group->turn.next++; /* it was dropped */
-    }
-    struct srv_job *job = &group->jobs[group->turn.next++];
+    struct srv_job *job = next_of(&group->turn, group->jobs);
     group->turn.number = ++queue->turns;
     group->turn.running++;
     add_waiting(queue, group, -1);
@@ -90,6 +102,24 @@ void srv_queue_left(struct srv_queue *queue, struct srv_group *group) {
     lift(queue, group);
     group->turn.running--;
     lower(queue, group);
+}
+
+void srv_queue_yield(struct srv_queue *queue, struct srv_job *job) {
+    struct srv_turn *turn = &job->group->turn;
+    lift(queue, job->group);
+    job->is_back = true;
+    job->next_back = NULL;
+    if (turn->first_back) {
+        turn->last_back->next_back = job;
+    } else {
+        turn->first_back = job;
+    }
+    turn->last_back = job;
+    turn->number = ++queue->turns;
+    turn->running--;
+    turn->had_share = true;
+    add_waiting(queue, job->group, 1);
+    lower(queue, job->group);
 }
 
 void srv_queue_drop(struct srv_queue *queue, struct srv_job *job) {

@@ -5,9 +5,12 @@
  * therefore served first come, first served, and a request of a thousand puzzles gets no more slots
  * than any other while others wait.
  *
- * Nobody starves: after seven turns in a row in which a lower priority had to wait, one turn goes to
- * the lower priorities, to that of their groups whose last turn is the longest ago. Whoever keeps the
- * server busy with urgent work takes at most seven slots in eight from the rest.
+ * A job that has had its share of steps gives way (srv_queue_yield()). From then on its group comes behind
+ * the others of its priority: a puzzle waits for what is before it in the queue, but not for long ones to end.
+ *
+ * Nobody starves: after seven turns in a row in which a lower rank (by priority, then by having had a share)
+ * had to wait, one turn goes to the lower ranks, to that of their groups whose last turn is the longest ago.
+ * Whoever keeps the server busy with urgent work takes at most seven turns in eight from the rest.
  *
  * A queue owns nothing; its owner's lock protects it and the `turn` of its groups. Each operation takes
  * O(log groups). */
@@ -16,15 +19,16 @@
 
 #include "server/job.h"
 
-enum { SRV_PRIORITIES = SRV_HIGHEST_PRIORITY - SRV_LOWEST_PRIORITY + 1 };
+/* Each priority has two: of groups that have had their share, and above it of those that have not. */
+enum { SRV_RANKS = 2 * (SRV_HIGHEST_PRIORITY - SRV_LOWEST_PRIORITY + 1) };
 
-RB_HEAD(srv_rank, srv_group); /* groups of one priority that wait, in the order of their turns */
+RB_HEAD(srv_rank, srv_group); /* groups of one rank that wait, in the order of their turns */
 
-struct srv_queue {                         /* all zero: empty */
-    struct srv_rank ranks[SRV_PRIORITIES]; /* from the lowest */
-    uint64_t turns;                        /* so far */
-    int waiting;                           /* jobs */
-    int passed;                            /* turns in a row in which a lower priority had to wait */
+struct srv_queue {                    /* all zero: empty */
+    struct srv_rank ranks[SRV_RANKS]; /* from the lowest */
+    uint64_t turns;                   /* so far */
+    int waiting;                      /* jobs */
+    int passed;                       /* turns in a row in which a lower rank had to wait */
 };
 
 /* Puts a new group with all of its jobs into the queue. */
@@ -36,10 +40,14 @@ struct srv_job *srv_queue_take(struct srv_queue *queue);
 /* A job that was taken has left its slot. */
 void srv_queue_left(struct srv_queue *queue, struct srv_group *group);
 
+/* A job that was taken has left its slot to another, and waits again. Its group's jobs that did so come before
+ * those that have not begun: what they have come to takes memory. */
+void srv_queue_yield(struct srv_queue *queue, struct srv_job *job);
+
 /* Takes a job out that waits and will not run. Its outcome must be set. */
 void srv_queue_drop(struct srv_queue *queue, struct srv_job *job);
 
-/* Whether a job has not been taken nor dropped. */
+/* Whether a job waits. */
 bool srv_queue_holds(const struct srv_job *job);
 
 #endif

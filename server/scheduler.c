@@ -111,9 +111,37 @@ static void take_fresh(struct worker *w) {
     }
 }
 
+static bool has_room_to_park(const struct srv_scheduler *s, const struct srv_bench *bench) {
+    size_t held = 0;
+    for (int m = 0; m < s->config.models->count; m++) {
+        held += s->lines[m].parked_bytes;
+    }
+    return held < s->config.parked_memory && trm_slot_bytes(bench->engine) <= s->config.parked_memory - held;
+}
+
+/* When all slots are taken and others wait, those that have had their share leave theirs: no more than wait, who may
+ * be taken again at once if they are the next. */
+static void give_way(struct worker *w, int m) {
+    struct srv_scheduler *s = w->scheduler;
+    struct srv_line *line = &s->lines[m];
+    trm_parked *parked;
+    int wanted = srv_benches_busy(w->benches[m]) < s->config.slots ? 0 : line->queue.waiting;
+    for (struct srv_bench *bench = w->benches[m]; bench && wanted > 0; bench = bench->next) {
+        for (int slot = 0; slot < s->config.slots && wanted > 0; slot++) {
+            struct srv_job *job = bench->seats[slot];
+            if (job && srv_line_has_had_share(job) && has_room_to_park(s, bench) &&
+                srv_bench_park(bench, slot, &parked, NULL) == TRM_OK) {
+                srv_line_yield(line, job, parked);
+                wanted--;
+            }
+        }
+    }
+}
+
 static void take_jobs(struct worker *w) {
     struct srv_scheduler *s = w->scheduler;
     for (int m = 0; m < s->config.models->count; m++) {
+        give_way(w, m);
         struct srv_bench *bench = w->benches[m];
         int most = share(s, &s->lines[m]), held = srv_benches_busy(bench);
         struct srv_job *job;
@@ -235,6 +263,7 @@ static trm_status open_benches(struct worker *w) {
 
 static void step_all(struct worker *w) {
     for (int m = 0; m < w->scheduler->config.models->count; m++) {
+        srv_benches_sort(w->benches[m], w->scheduler->config.slots);
         for (struct srv_bench *bench = w->benches[m]; bench; bench = bench->next) {
             step(w, m, bench);
         }

@@ -5,7 +5,11 @@
  * all that wait and run, so that idle workers get some; after the step each puzzle that is done leaves
  * its slot. Nothing waits for a batch to fill or for the slowest puzzle.
  *
- * Who is next is queue.h's matter. Models take turns step by step.
+ * Who is next is queue.h's matter. A job that has had its share of steps gives way to those that wait when
+ * all slots are taken: it is parked with all it has come to, goes on later, in a slot of any worker, and computes
+ * what it would have computed without a break. When memory for parked ones is short it keeps its slot.
+ *
+ * Models take turns step by step.
  *
  * When a rollout is verified the others of its puzzle are not needed: those that wait never run, those
  * that run leave before their next step.
@@ -25,6 +29,7 @@ struct srv_scheduler;
 struct srv_scheduler_config {
     const struct srv_models *models; /* must outlive the scheduler */
     int workers, slots, max_queue;
+    size_t parked_memory;      /* bytes that jobs may hold which have given way */
     void (*notify)(void *arg); /* there is something to collect; must not block */
     void *arg;
 };

@@ -144,6 +144,7 @@ static trm_status start_scheduler(struct srv_server *server, trm_error *err) {
         .workers = server->options->workers ? server->options->workers : (int)uv_available_parallelism(),
         .slots = server->options->slots,
         .max_queue = server->options->max_queue,
+        .parked_memory = (size_t)server->options->parked_memory,
         .notify = wake,
         .arg = &server->collect,
     };

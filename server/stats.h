@@ -22,6 +22,7 @@ struct srv_histogram {
 /* Of one model; all workers together. */
 struct srv_model_stats {
     int waiting; /* gauge: rollouts without a slot */
+    int parked;  /* gauge: of these, rollouts that had one and gave way */
     int running; /* gauge: rollouts in slots, busy slots in other words */
     int slots;   /* constant: slots there are */
 
@@ -30,6 +31,7 @@ struct srv_model_stats {
     uint64_t outcomes[SRV_OUTCOMES]; /* puzzles that have ended, by how; [SRV_RUNNING] stays 0 */
     uint64_t unstarted;              /* of these, puzzles that never got a slot */
     uint64_t rollouts;               /* rollouts that got a slot */
+    uint64_t yields;                 /* times that a rollout gave way after its share of steps */
     uint64_t steps;                  /* supervision steps, each of one rollout */
     uint64_t rounds;                 /* steps of a worker's batch: steps / rounds is the mean batch */
     double busy_seconds;             /* that workers have spent in rounds */

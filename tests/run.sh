@@ -6,6 +6,7 @@
 #              a few seconds of new inputs
 #   parity     BUILD/tests/parity on ../shared/golden, on both backends; skipped where there are no goldens
 #   behaviour  pytest on the real programs, tests/behaviour; TRM_BUILD tells it where they are
+#   faults     of these, the tests of clients that leave, checkpoints that change, slots that are shared, logs
 #
 # A group runs to its end; after one that failed the rest is not run. The last line is
 # "N passed, N failed, N skipped", summed over all groups; the exit status is 1 if anything failed.
@@ -101,9 +102,10 @@ pytest_total() {
     tail -n 1 "$log" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'
 }
 
-run_behaviour() {
+# run_pytest FILE...: the tests in them, as one line of the totals.
+run_pytest() {
     local status good bad skip
-    TRM_BUILD=$build timeout -k 5 1200 /usr/bin/python3 -m pytest -q -rs --color=no tests/behaviour 2>&1 | tee "$log"
+    TRM_BUILD=$build timeout -k 5 1800 /usr/bin/python3 -m pytest -q -rs --color=no "$@" 2>&1 | tee "$log"
     status=$?
     good=$(pytest_total passed) skip=$(pytest_total skipped)
     bad=$(($(pytest_total failed) + $(pytest_total error)))
@@ -111,8 +113,16 @@ run_behaviour() {
     count "$good" "$bad" "$skip" "tests/behaviour"
 }
 
+run_behaviour() {
+    run_pytest tests/behaviour
+}
+
+run_faults() {
+    run_pytest tests/behaviour/test_server_{faults,hangup,life,log,reload,shares,tls}.py
+}
+
 [ $# -ge 2 ] || {
-    echo "usage: $0 BUILD unit|fuzz|parity|behaviour ..." >&2
+    echo "usage: $0 BUILD unit|fuzz|parity|behaviour|faults ..." >&2
     exit 2
 }
 build=$1
@@ -121,7 +131,7 @@ shift
 while [ $# -gt 0 ]; do
     echo "== $1"
     case $1 in
-    unit | fuzz | parity | behaviour) "run_$1" ;;
+    unit | fuzz | parity | behaviour | faults) "run_$1" ;;
     *) echo "no such group" && failed=$((failed + 1)) ;;
     esac
     shift

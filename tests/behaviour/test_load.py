@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
+import threading
 
 import pytest
 
@@ -46,6 +48,27 @@ def test_refusals_are_no_failures(start):
     connection.close()
     assert report["statuses"] == {"200": 2, "429": 18}
     assert report["refused_ms"]["max"] > 0
+
+
+ERROR = '"problem":{"type":"urn:trm-server:internal","title":"The server failed","status":500,"detail":"x"}'
+
+
+@pytest.mark.parametrize("body", ["event: error\ndata: {%s}\n\n" % ERROR, '{"type":"error",%s}\n' % ERROR])
+def test_a_stream_that_ends_in_an_error_is_a_failure(body):
+    response = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
+
+    class Failing(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            self.wfile.write(response)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        result = run("--url", f"http://127.0.0.1:{server.server_address[1]}", "--rate", 5, "--seconds", 1, "--json")
+        server.shutdown()
+    report = json.loads(result.stdout)
+    assert result.returncode == 1 and report["failed"] == 5 and report["goodput_per_s"] == report["cut"] == 0
+    assert report["statuses"] == {"200": 5} and report["solved"] == 0
 
 
 def test_waiting_for_a_connection_is_waiting(start):

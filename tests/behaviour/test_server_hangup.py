@@ -16,7 +16,8 @@ BRIEF = {"grid": EXAMPLE, "options": {"max_steps": 30, "no_halt": True}}
 
 
 def one_slot(start, *flags):
-    return start("--workers", "1", "--slots", "1", "--step-limit", "1000000", *flags)
+    """Whoever has the slot keeps it."""
+    return start("--workers", "1", "--slots", "1", "--parked-memory", "0", "--step-limit", "1000000", *flags)
 
 
 def occupy(server):

@@ -120,6 +120,31 @@ def test_garbage_instead_of_http_never_ends_the_server(shared_server):
     assert shared_server.is_healthy()
 
 
+HEADS = {
+    "no HTTP": b"hello\r\n\r\n",
+    "no host": b"GET /models HTTP/1.1\r\n\r\n",
+    "a length that is no number": b"POST /solve HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    "a huge length": b"POST /solve HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    "a long header": b"GET /models HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 40000 + b"\r\n\r\n",
+    "a long path": b"GET /" + b"x" * 40000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a chunk without a size": b"POST /solve HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_that_libmicrohttpd_refuses_is_told_so_and_costs_its_connection(shared_server, kind):
+    with shared_server.raw() as raw:
+        raw.sendall(HEADS[kind])
+        received = b""
+        try:
+            while data := raw.recv(65536):
+                received += data
+        except ConnectionResetError:  # the rest of what was sent was not read
+            pass
+    assert received.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")) or (received == b"" and len(HEADS[kind]) > 32768)
+    assert shared_server.is_healthy()
+
+
 def test_an_unknown_path_is_404(shared_server):
     check_problem(shared_server.get("/nothing/here"), 404)
     check_problem(shared_server.request("POST", "/solves", "{}"), 404)

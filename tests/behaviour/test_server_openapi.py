@@ -87,7 +87,8 @@ class Stage:
 
     def start_full(self):
         """The only slot is taken and the only place to wait is too."""
-        server = Server("--workers", "1", "--slots", "1", "--max-queue", "1", "--step-limit", "1000000")
+        server = Server("--workers", "1", "--slots", "1", "--parked-memory", "0", "--max-queue", "1", "--step-limit",
+                        "1000000")
         self.held.append(occupy(server))
         waiting = server.raw()
         body = json.dumps({"grid": EXAMPLE})

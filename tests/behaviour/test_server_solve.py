@@ -190,7 +190,7 @@ def test_a_deadline_gets_the_best_answer_so_far(start):
 
 
 def test_a_deadline_in_the_queue_gets_the_puzzle_back(start):
-    server = start("--workers", "1", "--slots", "1", "--step-limit", "1000000")
+    server = start("--workers", "1", "--slots", "1", "--parked-memory", "0", "--step-limit", "1000000")
     connection, response = server.open_stream({"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}})
     next(sse_events(response))
     answer = server.solve(EXAMPLE, deadline_ms=50)

@@ -69,7 +69,7 @@ def test_tls_streams(tls):
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "application/x-ndjson"])
 def test_a_client_that_leaves_through_tls_frees_its_slot(tmp_path, accept):
-    one = Tls(tmp_path, "--workers", "1", "--slots", "1", "--step-limit", "1000000")
+    one = Tls(tmp_path, "--workers", "1", "--slots", "1", "--parked-memory", "0", "--step-limit", "1000000")
     endless = json.dumps({"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True}})
     for _ in range(3):
         with one.raw() as raw:

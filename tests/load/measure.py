@@ -138,7 +138,7 @@ def storm(arguments):
     server.stop()
     rate = (report["statuses"]["200"] - places) / seconds  # without those that were answered after the storm
     return {"offered_per_s": int(10 * before), "requests": report["requests"], "statuses": report["statuses"],
-            "without_response": report["errors"], "cut": report["cut"],
+            "without_response": report["errors"], "failed": report["failed"], "cut": report["cut"],
             "accepted_ms_p50": report["latency_ms"]["p50"], "accepted_ms_p99": report["latency_ms"]["p99"],
             "places_over_rate_ms": 1000 * places / rate, "unloaded_ms_p99": unloaded,
             "refused_ms_p50": report["refused_ms"]["p50"], "refused_ms_p99": report["refused_ms"]["p99"],

@@ -74,6 +74,8 @@ void load_tally_response(struct load_tally *tally, long status, const char *body
         load_series_add(&tally->answered, ms);
         load_series_add(&tally->beside, ms - json_number_value(compute));
         tally->solved += json_is_true(json_object_get(answer, "valid"));
+    } else if (json_object_get(answer, "problem")) {
+        tally->failed++;
     } else {
         tally->cut++;
     }
@@ -81,7 +83,7 @@ void load_tally_response(struct load_tally *tally, long status, const char *body
 }
 
 bool load_tally_is_whole(const struct load_tally *tally) {
-    return tally->answered.count + tally->refused.count == tally->sent.count && tally->cut == 0;
+    return tally->answered.count + tally->refused.count == tally->sent.count && tally->failed == 0 && tally->cut == 0;
 }
 
 /* --- reports ----------------------------------------------------------------------------------------- */
@@ -123,10 +125,10 @@ json_t *load_tally_json(struct load_tally *tally) {
             json_object_set_new(errors, curl_easy_strerror((CURLcode)i), json_integer((json_int_t)tally->errors[i]));
         }
     }
-    json_t *object =
-        json_pack("{s:I, s:f, s:o, s:o, s:I, s:I, s:f}", "requests", (json_int_t)tally->sent.count, "elapsed_s",
-                  tally->elapsed_s, "statuses", statuses, "errors", errors, "cut", (json_int_t)tally->cut, "solved",
-                  (json_int_t)tally->solved, "goodput_per_s", per_second(tally, tally->answered.count));
+    json_t *object = json_pack("{s:I, s:f, s:o, s:o, s:I, s:I, s:I, s:f}", "requests", (json_int_t)tally->sent.count,
+                               "elapsed_s", tally->elapsed_s, "statuses", statuses, "errors", errors, "failed",
+                               (json_int_t)tally->failed, "cut", (json_int_t)tally->cut, "solved",
+                               (json_int_t)tally->solved, "goodput_per_s", per_second(tally, tally->answered.count));
     for (int i = 0; i < SERIES; i++) {
         struct load_series *series = series_of(tally, i);
         if (series->count) {
@@ -150,6 +152,7 @@ void load_tally_print(struct load_tally *tally) {
         snprintf(title, sizeof title, "status %d", i);
         print_count(tally, title, tally->statuses[i]);
     }
+    print_count(tally, "ended by an error", tally->failed);
     print_count(tally, "cut short", tally->cut);
     for (int i = 0; i < CURL_LAST; i++) {
         print_count(tally, curl_easy_strerror((CURLcode)i), tally->errors[i]);

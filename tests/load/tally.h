@@ -21,7 +21,8 @@ struct load_series {
 struct load_tally {
     size_t statuses[LOAD_STATUSES]; /* of responses that came to their end */
     size_t errors[CURL_LAST];       /* requests without a whole response, by curl's reason */
-    size_t cut;                     /* status 200, but no answer at the end of it */
+    size_t failed;                  /* status 200, but the stream ends with an error */
+    size_t cut;                     /* status 200, but nothing of that kind at the end of it */
     size_t solved;                  /* answers that the server's verifier accepted */
     struct load_series
         sent; /* when a request was handed to the network: waits for a connection, the generator's own delay */

@@ -42,6 +42,54 @@ static void slots_are_taken_and_given_back_one_by_one(void **state) {
     trm_model_unref(model);
 }
 
+static void a_parked_puzzle_needs_no_slot_and_no_batch(void **state) {
+    (void)state;
+    trm_model *model = knowing_model(MODEL_TRM, -1, 0, NULL);
+    trm_batch *batch = batch_of(model, 1);
+    trm_parked *parked = NULL, *other = NULL;
+    int slot = -1;
+    assert_int_equal(trm_batch_park(batch, 0, &parked, NULL), TRM_INVALID); /* nobody is there */
+    admit(batch, PUZZLE, 0, &DEFAULTS);
+    step(batch);
+    assert_int_equal(trm_batch_park(batch, 0, &parked, NULL), TRM_OK);
+    assert_int_equal(trm_batch_busy(batch), 0);
+    assert_null(trm_batch_report(batch, 0));
+    assert_ptr_equal(trm_parked_model(parked), model);
+    assert_true(trm_slot_bytes(model) > sizeof PUZZLE);
+    admit(batch, PUZZLE, 0, &DEFAULTS);
+    assert_int_equal(trm_batch_resume(batch, parked, &slot, NULL), TRM_FULL);
+    assert_int_equal(trm_batch_park(batch, 0, &other, NULL), TRM_OK);
+    trm_batch_destroy(batch);
+    trm_model_unref(model); /* parked puzzles keep it */
+    batch = batch_of(trm_parked_model(parked), 1);
+    assert_int_equal(trm_batch_resume(batch, parked, &slot, NULL), TRM_OK);
+    assert_int_equal(trm_batch_report(batch, slot)->step, 1);
+    assert_int_equal(trm_batch_report(batch, slot)->halt, TRM_RUNNING);
+    assert_memory_equal(trm_batch_report(batch, slot)->answer, SOLUTION, sizeof SOLUTION);
+    while (trm_batch_report(batch, slot)->halt == TRM_RUNNING)
+        step(batch);
+    assert_int_equal(trm_batch_report(batch, slot)->step, MAX_STEPS);
+    trm_batch_destroy(batch);
+    trm_parked_destroy(other);
+    trm_parked_destroy(NULL);
+}
+
+static void a_parked_puzzle_does_not_go_on_with_another_model(void **state) {
+    (void)state;
+    trm_model *model = knowing_model(MODEL_TRM, -1, 0, NULL), *same = knowing_model(MODEL_TRM, -1, 0, NULL);
+    trm_batch *batch = batch_of(model, 1), *stranger = batch_of(same, 1);
+    trm_parked *parked = NULL;
+    int slot = -1;
+    admit(batch, PUZZLE, 0, &DEFAULTS);
+    assert_int_equal(trm_batch_park(batch, 0, &parked, NULL), TRM_OK);
+    assert_int_equal(trm_batch_resume(stranger, parked, &slot, NULL), TRM_INVALID);
+    assert_int_equal(trm_batch_resume(batch, parked, &slot, NULL), TRM_OK);
+    trm_batch_destroy(batch);
+    trm_batch_destroy(stranger);
+    trm_model_unref(model);
+    trm_model_unref(same);
+}
+
 static void a_new_slot_reports_its_puzzle_and_no_step(void **state) {
     (void)state;
     trm_model *model = knowing_model(MODEL_TRM, 1, 0, NULL);
@@ -209,6 +257,8 @@ static void a_wrong_answer_is_never_verified(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_are_taken_and_given_back_one_by_one),
+        cmocka_unit_test(a_parked_puzzle_needs_no_slot_and_no_batch),
+        cmocka_unit_test(a_parked_puzzle_does_not_go_on_with_another_model),
         cmocka_unit_test(a_new_slot_reports_its_puzzle_and_no_step),
         cmocka_unit_test(a_report_tells_answer_q_and_confidence),
         cmocka_unit_test(bad_puzzles_and_options_are_refused),

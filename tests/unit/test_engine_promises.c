@@ -111,6 +111,34 @@ static void check_late(const struct subject *s, int others) {
     trm_batch_destroy(batch);
 }
 
+/* Ours leaves its slot after every step and comes back after a while, by turns to another batch, into a slot in which
+ * somebody else was. */
+static void check_parked(const struct subject *s) {
+    enum { SLOTS = 3 };
+    trm_batch *batches[2] = {batch_of(s->model, SLOTS), batch_of(s->model, SLOTS)};
+    struct data_rng rng;
+    data_rng_seed(&rng, 2);
+    for (int i = 0; i < SLOTS; i++)
+        admit_other(s, &rng, batches[1]);
+    int slot = admit_ours(s, batches[0]);
+    for (int n = 0; n < s->steps; n++) {
+        trm_batch *here = batches[n % 2], *there = batches[1 - n % 2];
+        trm_parked *parked = NULL;
+        step(here);
+        const struct values values = values_of(s, trm_batch_report(here, slot));
+        check_step(s, n, &values, "after parking");
+        assert_int_equal(trm_batch_park(here, slot, &parked, NULL), TRM_OK);
+        admit_other(s, &rng, here); /* takes its place */
+        step(here);
+        trm_batch_release(there, n % SLOTS);
+        assert_int_equal(trm_batch_resume(there, parked, &slot, NULL), TRM_OK);
+        const struct values back = values_of(s, trm_batch_report(there, slot));
+        check_step(s, n, &back, "back in a slot");
+    }
+    trm_batch_destroy(batches[0]);
+    trm_batch_destroy(batches[1]);
+}
+
 /* What a thread does with a batch of its own; it cannot fail the test itself. */
 struct errand {
     const struct subject *subject;
@@ -208,6 +236,12 @@ static void a_puzzle_has_the_same_bits_in_whichever_thread(void **state) {
     with_small_models(&REFERENCE, check_threads);
 }
 
+static void a_puzzle_has_the_same_bits_when_it_is_parked_between_steps(void **state) {
+    (void)state;
+    at_every_dtype(check_parked);
+    with_small_models(&REFERENCE, check_parked);
+}
+
 static void a_puzzle_has_the_same_bits_after_10000_others(void **state) {
     (void)state;
     at_every_dtype(after_10000);
@@ -227,6 +261,7 @@ static void the_bundled_model_keeps_all_of_this(void **state) {
         random_puzzle(&s, &rng, s.puzzle);
         watch_alone(&s);
         check_crowd(&s, 8, 5);
+        check_parked(&s);
         check_threads(&s);
         check_late(&s, 50);
         trm_model_unref(s.model);
@@ -237,6 +272,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_puzzle_has_the_same_bits_alone_and_among_63_others_in_any_slot),
         cmocka_unit_test(a_puzzle_has_the_same_bits_in_whichever_thread),
+        cmocka_unit_test(a_puzzle_has_the_same_bits_when_it_is_parked_between_steps),
         cmocka_unit_test(a_puzzle_has_the_same_bits_after_10000_others),
         cmocka_unit_test(the_bundled_model_keeps_all_of_this),
     };

@@ -1,26 +1,22 @@
 /* test_srv_line.c - queue, puzzles and counters agree, whatever happens to a puzzle's rollouts. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include <uv.h>
 
 #include "server/line.h"
+#include "tests/unit/engine_fixture.h"
 
 static const struct srv_model model = {.form = {.side = 2}};
 static const int32_t answer[4] = {1, 2, 3, 4};
 
 static struct srv_group *add(struct srv_line *line, int puzzles, int rollouts) {
     struct srv_group_config config = {
-        .model = &model, .options = {.max_steps = 4}, .puzzles = puzzles, .rollouts = rollouts};
+        .model = &model, .options = {.max_steps = 4}, .puzzles = puzzles, .rollouts = rollouts, .share = 2};
     struct srv_group *group = srv_group_create(&config);
     assert_non_null(group);
     srv_line_add(line, group);
     return group;
 }
 
-static void step(struct srv_line *line, struct srv_job *job, float q_halt) {
+static void make_step(struct srv_line *line, struct srv_job *job, float q_halt) {
     struct trm_report report = {.answer = answer, .q_halt = q_halt};
     srv_line_step(line, job, &report);
 }
@@ -52,9 +48,9 @@ static void test_a_puzzle_counts_once_and_as_its_best_rollout(void **state) {
     struct srv_group *group = add(&line, 1, 4);
     struct srv_job *a = srv_line_take(&line), *b = srv_line_take(&line), *c = srv_line_take(&line);
     assert_int_equal(line.stats.running, 3);
-    step(&line, a, 5);
-    step(&line, a, 5);
-    step(&line, b, -1);
+    make_step(&line, a, 5);
+    make_step(&line, a, 5);
+    make_step(&line, b, -1);
     srv_line_end(&line, a, SRV_Q_HEAD);
     srv_line_end(&line, b, SRV_VERIFIED);
     assert_true(srv_line_is_needless(c));
@@ -81,7 +77,7 @@ static void test_puzzles_of_a_group_are_independent(void **state) {
     struct srv_job *a = srv_line_take(&line), *b = srv_line_take(&line);
     srv_line_end(&line, a, SRV_VERIFIED);
     assert_false(srv_line_is_needless(b));
-    step(&line, b, 0);
+    make_step(&line, b, 0);
     srv_line_end(&line, b, SRV_MAX_STEPS);
     assert_int_equal(line.stats.outcomes[SRV_VERIFIED], 1);
     assert_int_equal(line.stats.outcomes[SRV_MAX_STEPS], 1);
@@ -131,11 +127,77 @@ static void test_a_histogram_counts_a_value_at_its_bound_below_it(void **state) 
     assert_int_equal(histogram->counts[histogram->bound_count], 1);
 }
 
+/* Leaves a slot of `batch` after its share of steps. */
+static void give_way(struct srv_line *line, struct srv_job *job, trm_batch *batch) {
+    trm_parked *parked = NULL;
+    assert_int_equal(trm_batch_park(batch, admit(batch, PUZZLE, 0, &DEFAULTS), &parked, NULL), TRM_OK);
+    srv_line_yield(line, job, parked);
+}
+
+static void test_a_job_that_gives_way_waits_with_what_it_has_come_to(void **state) {
+    struct srv_line line;
+    trm_model *engine = knowing_model(MODEL_TRM, -1, 0, NULL);
+    trm_batch *batch = batch_of(engine, 1);
+    (void)state;
+    srv_line_init(&line);
+    struct srv_group *group = add(&line, 1, 1);
+    struct srv_job *job = srv_line_take(&line);
+    make_step(&line, job, 0);
+    assert_false(srv_line_has_had_share(job));
+    make_step(&line, job, 0);
+    assert_true(srv_line_has_had_share(job));
+    give_way(&line, job, batch);
+    assert_int_equal(line.stats.running, 0);
+    assert_int_equal(line.queue.waiting, 1);
+    assert_int_equal(line.stats.parked, 1);
+    assert_int_equal(line.parked_bytes, trm_slot_bytes(engine));
+    uint64_t waited_ns = uv_hrtime() - job->parked_ns, started_ns = job->shared.started_ns;
+    assert_ptr_equal(srv_line_take(&line), job);
+    assert_true(job->shared.started_ns >= started_ns + waited_ns); /* no time of computing */
+    assert_non_null(job->parked);
+    assert_int_equal(line.stats.parked, 0);
+    assert_int_equal(line.parked_bytes, 0);
+    assert_false(srv_line_has_had_share(job)); /* a new one begins */
+    assert_int_equal(line.stats.rollouts, 1);
+    assert_int_equal(line.stats.yields, 1);
+    srv_line_end(&line, job, SRV_FAILED); /* never got back into a slot */
+    assert_null(job->parked);
+    assert_settled(&line);
+    srv_group_destroy(group);
+    trm_batch_destroy(batch);
+    trm_model_unref(engine);
+}
+
+static void test_a_parked_job_that_is_given_up_frees_its_memory(void **state) {
+    struct srv_line line;
+    trm_model *engine = knowing_model(MODEL_TRM, -1, 0, NULL);
+    trm_batch *batch = batch_of(engine, 1);
+    (void)state;
+    srv_line_init(&line);
+    struct srv_group *group = add(&line, 2, 1);
+    struct srv_job *a = srv_line_take(&line), *b = srv_line_take(&line);
+    give_way(&line, a, batch);
+    give_way(&line, b, batch);
+    group->end = SRV_CANCELLED;
+    srv_line_end(&line, a, SRV_CANCELLED);
+    assert_int_equal(line.parked_bytes, trm_slot_bytes(engine));
+    srv_line_end(&line, b, SRV_CANCELLED);
+    assert_int_equal(line.parked_bytes, 0);
+    assert_int_equal(line.stats.parked, 0);
+    assert_int_equal(line.stats.unstarted, 0);
+    assert_settled(&line);
+    srv_group_destroy(group);
+    trm_batch_destroy(batch);
+    trm_model_unref(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_puzzle_counts_once_and_as_its_best_rollout),
         cmocka_unit_test(test_puzzles_of_a_group_are_independent),
         cmocka_unit_test(test_what_a_group_was_given_up_for_wins),
+        cmocka_unit_test(test_a_job_that_gives_way_waits_with_what_it_has_come_to),
+        cmocka_unit_test(test_a_parked_job_that_is_given_up_frees_its_memory),
         cmocka_unit_test(test_a_round_counts_its_part_of_the_slots),
         cmocka_unit_test(test_a_histogram_counts_a_value_at_its_bound_below_it),
     };

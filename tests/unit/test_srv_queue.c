@@ -143,6 +143,74 @@ static void test_patience_begins_when_somebody_waits(void **state) {
     srv_group_destroy(high);
 }
 
+/* Who is next, and gives way after its share. */
+static const char *shared(struct srv_queue *queue) {
+    struct srv_job *job = srv_queue_take(queue);
+    assert_non_null(job);
+    assert_false(srv_queue_holds(job));
+    srv_queue_yield(queue, job);
+    assert_true(srv_queue_holds(job));
+    return job->group->owner;
+}
+
+static void test_who_has_had_a_share_comes_behind_those_who_have_not(void **state) {
+    struct srv_queue queue = {0};
+    struct srv_group *a = add(&queue, 1, 0, "a"), *b = add(&queue, 1, 0, "b");
+    (void)state;
+    assert_string_equal(shared(&queue), "a");
+    struct srv_group *c = add(&queue, 1, 0, "c");
+    assert_string_equal(shared(&queue), "b");
+    assert_string_equal(shared(&queue), "c");
+    assert_int_equal(queue.waiting, 3);
+    for (int i = 0; i < 3; i++) { /* by turns */
+        assert_string_equal(shared(&queue), "a");
+        assert_string_equal(shared(&queue), "b");
+        assert_string_equal(shared(&queue), "c");
+    }
+    struct srv_group *low = add(&queue, 1, -1, "low");
+    assert_string_equal(who(&queue), "a"); /* a lower priority comes later still */
+    assert_string_equal(who(&queue), "b");
+    assert_string_equal(who(&queue), "c");
+    assert_string_equal(who(&queue), "low");
+    assert_null(who(&queue));
+    srv_group_destroy(a);
+    srv_group_destroy(b);
+    srv_group_destroy(c);
+    srv_group_destroy(low);
+}
+
+static void test_who_has_had_a_share_gets_every_eighth_turn(void **state) {
+    struct srv_queue queue = {0};
+    struct srv_group *lengthy = add(&queue, 1, 0, "long"), *brief = add(&queue, 100, 0, "brief");
+    (void)state;
+    assert_string_equal(shared(&queue), "long");
+    for (int turn = 1; turn <= 64; turn++) {
+        assert_string_equal(turn % 8 ? served(&queue) : shared(&queue), turn % 8 ? "brief" : "long");
+    }
+    srv_group_destroy(lengthy);
+    srv_group_destroy(brief);
+}
+
+static void test_what_a_group_has_begun_comes_before_the_rest_of_it(void **state) {
+    struct srv_queue queue = {0};
+    struct srv_group *group = add(&queue, 4, 0, "a");
+    struct srv_job *jobs = group->jobs;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        assert_ptr_equal(srv_queue_take(&queue), &jobs[i]);
+    }
+    srv_queue_yield(&queue, &jobs[1]);
+    srv_queue_yield(&queue, &jobs[0]);
+    assert_int_equal(group->turn.running, 1);
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[1]);
+    srv_queue_yield(&queue, &jobs[2]);
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[0]);
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[2]);
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[3]);
+    assert_null(srv_queue_take(&queue));
+    srv_group_destroy(group);
+}
+
 static void drop(struct srv_queue *queue, struct srv_job *job) {
     assert_true(srv_queue_holds(job));
     job->shared.outcome = SRV_CANCELLED;
@@ -170,6 +238,28 @@ static void test_dropped_jobs_are_passed_over(void **state) {
     srv_group_destroy(c);
 }
 
+static void test_dropped_jobs_that_gave_way_are_passed_over(void **state) {
+    struct srv_queue queue = {0};
+    struct srv_group *group = add(&queue, 4, 0, "a");
+    struct srv_job *jobs = group->jobs;
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_ptr_equal(srv_queue_take(&queue), &jobs[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        srv_queue_yield(&queue, &jobs[i]);
+    }
+    drop(&queue, &jobs[0]);
+    drop(&queue, &jobs[2]);
+    drop(&queue, &jobs[3]);
+    assert_int_equal(queue.waiting, 1);
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[1]);
+    srv_queue_yield(&queue, &jobs[1]); /* behind those that were dropped */
+    assert_ptr_equal(srv_queue_take(&queue), &jobs[1]);
+    assert_null(srv_queue_take(&queue));
+    srv_group_destroy(group);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_puzzles_are_served_first_come_first_served),
@@ -179,7 +269,11 @@ int main(void) {
         cmocka_unit_test(test_a_higher_priority_is_served_first),
         cmocka_unit_test(test_lower_priorities_get_every_eighth_turn_the_oldest_first),
         cmocka_unit_test(test_patience_begins_when_somebody_waits),
+        cmocka_unit_test(test_who_has_had_a_share_comes_behind_those_who_have_not),
+        cmocka_unit_test(test_who_has_had_a_share_gets_every_eighth_turn),
+        cmocka_unit_test(test_what_a_group_has_begun_comes_before_the_rest_of_it),
         cmocka_unit_test(test_dropped_jobs_are_passed_over),
+        cmocka_unit_test(test_dropped_jobs_that_gave_way_are_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
