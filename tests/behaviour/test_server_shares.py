@@ -95,16 +95,17 @@ def test_time_without_a_slot_is_no_computing(start):
 def test_what_a_parked_puzzle_has_come_to_is_its_answer_at_the_deadline(start):
     server = one_slot(start)
     connection, _ = occupy(server)
-    answers = []
-    ask = lambda: answers.append(server.solve(HARD, **ENDLESS, deadline_ms=3000))  # noqa: E731
-    clients = [threading.Thread(target=ask) for _ in range(2)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+    for deadline_ms in (1000, 4000, 16000):  # the more, the slower this machine
+        with ThreadPoolExecutor(2) as pool:
+            ask = lambda _: server.solve(HARD, **ENDLESS, deadline_ms=deadline_ms)  # noqa: E731, B023
+            answers = list(pool.map(ask, range(2)))
+        assert all(answer["halted_by"] == "deadline" for answer in answers)
+        assert all(len(answer["q_halt"]) == answer["steps"] for answer in answers)
+        if all(answer["steps"] > 16 for answer in answers):
+            break
+    else:
+        assert False, answers
     connection.close()
-    assert all(answer["halted_by"] == "deadline" and answer["steps"] > 0 for answer in answers)
-    assert all(len(answer["q_halt"]) == answer["steps"] for answer in answers)
     wait_until(lambda: metrics(server)["trm_slots_busy"] == metrics(server)["trm_parked"] == 0)
 
 
