@@ -1,8 +1,8 @@
 // arc.js - the ARC view: a task as pairs of grids, to look at and to edit, and the model's votes.
 
-import { Trouble, curl } from "./api.js";
+import { Trouble, curl, solve } from "./api.js";
 import { TASKS } from "./arc-tasks.js";
-import { Notice, copyable, el, svg } from "./dom.js";
+import { Notice, copyable, duration, el, plural, svg } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const MOST = 30; // rows and columns of a grid
@@ -51,9 +51,11 @@ function picture(grid, name) {
   grid.flatMap((row, y) => row.map((colour, x) => svg("g", { class: `colour c${colour}` },
     svg("rect", { x, y, width: 1, height: 1 }),
     svg("text", { x: x + 0.5, y: y + 0.74 }, String(colour))))));
-  drawing.style.width = `${Math.min(columns * 1.6, 12 * columns / Math.max(rows, columns))}rem`;
+  drawing.style.width = `${Math.min(columns * 2, 13 * columns / Math.max(rows, columns))}rem`;
   return drawing;
 }
+
+const arrow = () => el("span", { class: "arrow", "aria-hidden": "true" }, "→");
 
 // A dialog that edits one grid.
 class Editor {
@@ -128,7 +130,7 @@ class Editor {
 class Arc {
   constructor() {
     this.notice = new Notice();
-    this.obstacle = new Notice();
+    this.obstacle = new Notice("plain");
     this.editor = new Editor();
     this.file = el("input", { type: "file", accept: ".json,application/json", hidden: true,
       onchange: async () => this.file.files[0] && this.read(await this.file.files[0].text(), this.file.files[0].name) });
@@ -136,7 +138,10 @@ class Arc {
       placeholder: '{"train": [{"input": [[0, 1]], "output": [[1, 0]]}], "test": [{"input": [[2, 0]]}]}',
       onchange: () => this.read(this.text.value) });
     this.digits = el("input", { type: "checkbox", onchange: () => this.element.classList.toggle("digits", this.digits.checked) });
-    this.go = el("button", { type: "button", class: "primary", disabled: true }, "Predict");
+    this.go = el("button", { type: "button", class: "primary", onclick: () => this.toggle() }, "Predict");
+    this.augment = el("input", { type: "number", name: "augment", min: 1, value: 8, required: true,
+      onchange: () => this.describe() });
+    this.verdict = el("div", { class: "verdict", role: "status" });
     this.pairs = el("section", { class: "panel", "aria-label": "Demonstrations" });
     this.tests = el("section", { class: "panel", "aria-label": "Test" });
     this.command = copyable("The same with curl");
@@ -149,6 +154,7 @@ class Arc {
         el("label", { class: "check" }, this.digits, "Show digits")),
       this.obstacle.element, this.notice.element,
       this.pairs, this.tests,
+      el("div", { class: "go" }, this.go, el("label", {}, "Augmentations that vote", this.augment)), this.verdict,
       el("details", { class: "fold" }, el("summary", {}, "The task as JSON"), this.text),
       this.command.element, this.editor.element);
     this.set("Mirror", structuredClone(TASKS.Mirror));
@@ -181,17 +187,79 @@ class Arc {
   }
 
   set(name, task) {
+    this.cancel();
     this.name = name;
     this.task = task;
+    this.votes = [];
     this.notice.say("");
+    this.verdict.replaceChildren();
     this.text.value = JSON.stringify(task);
-    this.command.set(curl(this.request()));
+    this.describe();
     this.draw();
+  }
+
+  describe() {
+    this.command.set(curl(this.request()));
   }
 
   // What is known of the answers stays here.
   request() {
-    return { task: { ...this.task, test: this.task.test.map(({ input }) => ({ input })) } };
+    return { task: { ...this.task, test: this.task.test.map(({ input }) => ({ input })) },
+      options: { augment: this.augment.valueAsNumber } };
+  }
+
+  // --- predicting -----------------------------------------------------------------------------------
+
+  toggle() {
+    if (this.abort) {
+      this.cancel();
+    } else {
+      this.predict();
+    }
+  }
+
+  cancel() {
+    this.abort?.abort();
+    this.setRunning(null);
+  }
+
+  setRunning(abort) {
+    this.abort = abort;
+    this.go.textContent = abort ? "Cancel" : "Predict";
+    this.go.classList.toggle("cancel", Boolean(abort));
+  }
+
+  async predict() {
+    this.set(this.name, this.task);
+    const abort = new AbortController();
+    this.setRunning(abort);
+    try {
+      for await (const [event, data] of solve(this.request(), abort.signal)) {
+        if (event === "vote") {
+          this.votes[data.test] = data;
+        } else if (event === "answer") {
+          this.votes = data.answers;
+          this.conclude(data);
+        }
+        this.drawTests();
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        this.notice.say(error.message);
+      }
+    } finally {
+      if (this.abort === abort) {
+        this.setRunning(null);
+      }
+    }
+  }
+
+  conclude(answer) {
+    const known = answer.known_by === "content" ? "It was recognised by its demonstrations" : "It was found by its name";
+    this.verdict.replaceChildren(el("div", { class: "headline plain" },
+      el("strong", {}, answer.expired ? "The time was up" : "Predicted"),
+      el("p", {}, `${known}: task ${answer.task_id} of the training data. ${plural(answer.steps, "step")} of all augmentations in ` +
+        `${duration(answer.timing_ms.total)}.`)));
   }
 
   // A grid with its name, which a click opens in the editor.
@@ -206,15 +274,36 @@ class Arc {
   }
 
   draw() {
-    const arrow = () => el("span", { class: "arrow", "aria-hidden": "true" }, "→");
     this.pairs.replaceChildren(el("h2", {}, this.name ? `Demonstrations of ${this.name}` : "Demonstrations"),
       el("div", { class: "pairs" }, this.task.train.map((pair, i) => el("div", { class: "arc-pair" },
         this.figure(pair, "input", `input ${i + 1}`), arrow(), this.figure(pair, "output", `output ${i + 1}`)))));
+    this.drawTests();
+  }
+
+  drawTests() {
     this.tests.replaceChildren(el("h2", {}, "Test"), el("div", { class: "pairs" },
-      this.task.test.map((pair, i) => el("div", { class: "arc-pair" }, this.figure(pair, "input", `test input ${i + 1}`),
-        pair.output ? [arrow(), el("figure", { class: "arc-figure" }, picture(pair.output, `true answer ${i + 1}`),
-          el("figcaption", {}, "true answer, not sent"))] : null))),
-    el("div", { class: "go" }, this.go));
+      this.task.test.map((pair, i) => el("div", { class: "arc-pair" }, this.figure(pair, "input", `test input ${i + 1}`), arrow(),
+        this.ballot(this.votes[i], pair.output, i),
+        pair.output ? el("figure", { class: "arc-figure" }, picture(pair.output, `true answer ${i + 1}`),
+          el("figcaption", {}, "true answer, not sent")) : null))));
+  }
+
+  // The two most voted predictions of a test; `truth` may be unknown.
+  ballot(vote, truth, test) {
+    if (!vote) {
+      return truth ? [] : el("span", { class: "arrow" }, "?");
+    }
+    const choices = vote.votes.slice(0, 2).map(({ answer, votes, q }, i) => {
+      const right = truth && JSON.stringify(truth) === JSON.stringify(answer);
+      return el("figure", { class: "arc-figure" },
+        answer.length ? picture(answer, `prediction ${i + 1} of test ${test + 1}`) : el("p", { class: "no-grid" }, "no grid"),
+        el("figcaption", {}, `${plural(votes, "vote")}, q ${(q * 100).toFixed(0)} % `,
+          truth ? el("span", { class: right ? "right" : "wrong" }, right ? "✓ right" : "✗ wrong") : null));
+    });
+    const sentence = `${vote.voted} of ${vote.augment} voted for ${plural(vote.choices, "answer")}`;
+    return [...choices, el("div", { class: "ballot" }, el("span", {}, sentence),
+      el("progress", { value: vote.voted, max: vote.augment, "aria-label": "Votes" }),
+      vote.decided ? "Decided: the first cannot be overtaken." : "")];
   }
 }
 

@@ -50,14 +50,20 @@ export function duration(ms) {
 
 // A line below the thing that it is about; empty when all is well. Read aloud when it appears.
 export class Notice {
-  constructor() {
-    this.element = el("p", { class: "notice", role: "alert", hidden: true });
+  constructor(kind = "") {
+    this.element = el("p", { class: `notice ${kind}`, role: "alert", hidden: true });
   }
 
   say(sentence) {
     this.element.textContent = sentence;
     this.element.hidden = !sentence;
   }
+}
+
+// What the marks of a board mean: [class, sample, meaning] each.
+export function legend(keys) {
+  return el("p", { class: "legend" }, keys.map(([name, sample, meaning]) =>
+    el("span", {}, el("span", { class: `key ${name}` }, sample), meaning)));
 }
 
 // A block of text with a button that copies it.

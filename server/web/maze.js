@@ -1,7 +1,7 @@
 // maze.js - the maze view: draw walls, start and goal; the path appears and improves step by step.
 
 import { Trouble } from "./api.js";
-import { Notice, el, plural, svg } from "./dom.js";
+import { Notice, el, legend, plural, svg } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Options } from "./options.js";
 import { Run } from "./run.js";
@@ -68,8 +68,7 @@ export function randomMaze(side) {
 }
 
 class Maze {
-  hint = "Draw walls with the pointer, or take a random maze, and press Solve. The model marks a path and mends it "
-    + "step by step.";
+  hint = "Draw walls, or take a random maze, and press Solve. The model marks a path and mends it step by step.";
 
   constructor() {
     this.options = new Options(() => this.configure());
@@ -85,8 +84,8 @@ class Maze {
     this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
     this.element = el("div", { class: "view split" },
       el("section", { class: "stage", "aria-label": "Puzzle" }, this.tools, this.board.element,
-        el("p", { class: "legend" }, el("span", { class: "key wall" }), "wall", el("span", { class: "key path" }), "the model's path",
-          el("span", { class: "key changed" }), "changed", el("span", { class: "key path broken" }), "in a wall or cut off"),
+        legend([["wall", "", "wall"], ["path", "", "the model's path"], ["changed", "", "changed"],
+          ["path broken", "", "in a wall or cut off"]]),
         this.notice.element),
       el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
         this.run.command.element));
@@ -95,7 +94,6 @@ class Maze {
 
   offer(models) {
     this.options.offer(models);
-    this.run.allow(models.length ? "" : "This server has no maze model. Start it with one: --model maze=FILE. Until then you can draw.");
     this.configure();
   }
 
@@ -107,7 +105,7 @@ class Maze {
       this.board.resize(side, side, () => "cell");
       this.set(randomMaze(side));
     }
-    this.run.describe();
+    this.run.use(this.options.chosen, "This server has no maze model, so nothing can be solved here. Start it with one: --model maze=FILE.");
   }
 
   // --- the puzzle -----------------------------------------------------------------------------------
@@ -221,8 +219,8 @@ class Maze {
     const faults = frame ? this.faults(cells) : new Set();
     const changed = new Set((frame?.changed ?? []).map(([row, column]) => row * this.side + column));
     this.puzzle.forEach((given, i) => {
-      const path = cells[i] === "o";
-      const marks = { wall: given === "#", path, changed: changed.has(i), broken: faults.has(i) };
+      const path = cells[i] === "o" && given !== "S" && given !== "G";
+      const marks = { wall: given === "#", path, changed: changed.has(i) && given !== "#", broken: faults.has(i) };
       this.board.dress(i, given === "S" || given === "G" ? given : "", marks,
         [NAMES[given], ...(path ? ["path"] : []), ...(marks.changed ? ["changed"] : []), ...(marks.broken ? ["cut off"] : [])]);
     });

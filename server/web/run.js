@@ -16,7 +16,6 @@ const STOPPED = {
   q_head: () => "It stopped because its halting head was confident: q is above the threshold.",
   max_steps: (steps) => `It stopped at its limit of ${plural(steps, "step")}.`,
   deadline: () => "Its time was up; this is the best answer so far.",
-  settled: () => "It stopped because no other answer could overtake the leading one.",
 };
 
 const SERIES = [
@@ -33,7 +32,7 @@ export class Run {
   constructor(view, tools = []) {
     this.view = view;
     this.notice = new Notice();
-    this.obstacle = new Notice();
+    this.obstacle = new Notice("plain");
     this.go = el("button", { type: "button", class: "primary", onclick: () => this.toggle() }, "Solve");
     this.slider = el("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Supervision step",
       oninput: () => this.seek(Number(this.slider.value)) });
@@ -81,10 +80,12 @@ export class Run {
     this.notice.say("");
   }
 
-  // Says why nothing can be solved here; "" if it can.
-  allow(obstacle) {
-    this.go.disabled = Boolean(obstacle);
-    this.obstacle.say(obstacle);
+  // Takes the model that solves; without one the sentence says why nothing can be solved here.
+  use(model, otherwise) {
+    this.go.disabled = !model;
+    this.obstacle.say(model ? "" : otherwise);
+    this.hint.textContent = model ? `${this.view.hint} It has ${model.parameters.toLocaleString("en")} parameters.` : "";
+    this.describe();
   }
 
   // Shows the request that the button would send.
@@ -303,11 +304,11 @@ export class Run {
       return;
     }
     const answer = this.concluded = this.answer;
-    const [kind, title] = answer.valid === true ? ["good", "Solved"]
-      : answer.valid === false ? ["bad", "Not solved"] : ["plain", "Done"];
+    const within = `in ${plural(answer.steps, "step")}`;
+    const [kind, title] = answer.valid === true ? ["good", `Solved ${within}`]
+      : answer.valid === false ? ["bad", `Not solved ${within}`] : ["plain", `Done ${within}`];
     const stopped = STOPPED[answer.halted_by]?.(answer.steps) ?? `It stopped: ${answer.halted_by}.`;
     const facts = [
-      ["steps", answer.steps],
       ["computing", duration(answer.timing_ms.compute)],
       ["waiting", duration(answer.timing_ms.queue)],
       ["confidence", `${(answer.confidence * 100).toFixed(1)} %`],

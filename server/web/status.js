@@ -7,7 +7,7 @@ const PERIOD_MS = 1000, KEPT = 60;
 
 const HALTS = {
   verified: "the verifier accepted", q_head: "the halting head was confident", max_steps: "all steps were done",
-  deadline: "the time was up", settled: "no other answer could win", cancelled: "the client left", failed: "an error",
+  deadline: "the time was up", cancelled: "the client left", failed: "an error",
 };
 
 const sum = (samples = []) => samples.reduce((total, sample) => total + sample.value, 0);
@@ -64,7 +64,7 @@ class Status {
     this.notice = new Notice();
     this.cards = el("div", { class: "cards" });
     this.halts = el("div", { class: "bars" });
-    this.depths = el("div", { class: "bars" });
+    this.depths = el("div", { class: "bars narrow" });
     this.facts = el("dl", { class: "facts" });
     this.command = copyable("The same with curl");
     this.command.set(`curl -s ${new URL("metrics", document.baseURI)}`);

@@ -151,7 +151,7 @@ def test_a_puzzle_that_is_typed_is_solved(page):
         page.browser.switch_to.active_element.send_keys(keys, Keys.ARROW_DOWN)
     assert page.board() == EXAMPLE
     page.solve()
-    assert "Solved" in page.text(".headline") and "verifier accepted" in page.text(".headline")
+    assert re.search(r"Solved in \d+ step", page.text(".headline")) and "verifier accepted" in page.text(".headline")
     solved = page.board()
     assert is_solved(solved) and all(clue in (".", cell) for clue, cell in zip(EXAMPLE, solved))
     assert page.marked("broken") == []
@@ -257,6 +257,37 @@ def test_the_board_has_names_for_those_who_do_not_see_it(page):
     assert len(page.all(".board [tabindex='0']")) == 1
 
 
+@pytest.mark.parametrize("view", ["sudoku", "maze"])
+def test_the_cells_of_a_board_are_squares_within_it(page, view):
+    page.open(view)
+    page.click("Solve")
+    wait_until(lambda: page.marked("changed"))
+    board, *cells = page.browser.execute_script(
+        "return ['.board', ...document.querySelectorAll('.board .cell')].map((e) => "
+        "(e.nodeType ? e : document.querySelector(e)).getBoundingClientRect().toJSON())")
+    for cell in cells:
+        assert abs(cell["width"] - cell["height"]) < 1.5
+        assert cell["left"] >= board["left"] - 1 and cell["right"] <= board["right"] + 1
+
+
+def test_tries_are_shown_side_by_side(page):
+    page.open("sudoku")
+    page.set_option("stop", "never")
+    page.set_option("max_steps", 3)
+    page.set_option("rollouts", 4)
+    page.solve()
+    lanes = page.all(".lane")
+    assert len(lanes) == 4 and page.text(".lane").count("★") == 1
+    boards = set()
+    for lane in range(4):
+        page.all(".lane")[lane].click()
+        assert page.all(".lane")[lane].get_attribute("aria-pressed") == "true"
+        page.one("input[type=range]").send_keys(Keys.END)
+        assert page.place() == "step 3 of 3"
+        boards.add(page.text(".strip:first-child .strip-value"))
+    assert len(boards) > 1
+
+
 def test_a_maze_that_is_drawn_is_sent_and_answered(page):
     page.open("maze")
     wait_until(lambda: len(page.all(".board .cell")) == 36)
@@ -328,6 +359,11 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page):
     try:
         for view in ("sudoku", "maze", "arc", "status"):
             page.open(view)
-            assert page.browser.execute_script("return document.documentElement.scrollWidth") <= 390, view
+            if page.all(".run"):
+                page.set_option("rollouts", 3)
+                page.solve()
+            assert page.browser.execute_script(
+                "return [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 390)"
+                ".map((e) => e.outerHTML.slice(0, 80))") == [], view
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
