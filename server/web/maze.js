@@ -84,7 +84,7 @@ class Maze {
     this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
     this.element = el("div", { class: "view split" },
       el("section", { class: "stage", "aria-label": "Puzzle" }, this.tools, this.board.element,
-        legend([["wall", "", "wall"], ["path", "", "the model's path"], ["changed", "", "changed"],
+        legend([["wall", "", "wall"], ["path", "", "path"], ["changed", "", "changed"],
           ["path broken", "", "in a wall or cut off"]]),
         this.notice.element),
       el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,

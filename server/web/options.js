@@ -13,9 +13,9 @@ export class Options {
     this.model = el("select", { name: "model", onchange: () => this.choose() });
     this.modelLabel = el("label", { hidden: true }, el("span", {}, "Model"), this.model);
     this.stop = el("select", { name: "stop" },
-      el("option", { value: "verify" }, "the verifier accepts"),
-      el("option", { value: "head" }, "the model is confident"),
-      el("option", { value: "never" }, "all steps are done"));
+      el("option", { value: "verify" }, "verified"),
+      el("option", { value: "head" }, "confident"),
+      el("option", { value: "never" }, "steps are done"));
     this.form = el("form", { class: "options", onchange, onsubmit: (event) => event.preventDefault() },
       this.modelLabel,
       el("label", {}, el("span", {}, "Stop when"), this.stop),

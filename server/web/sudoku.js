@@ -80,7 +80,7 @@ class Sudoku {
     this.element = el("div", { class: "view split" },
       el("section", { class: "stage", "aria-label": "Puzzle" },
         this.examples, this.board.element,
-        legend([["clue", "5", "clue"], ["", "5", "the model's"], ["changed", "5", "changed"], ["broken", "5", "breaks a rule"]]),
+        legend([["clue", "5", "clue"], ["", "5", "model"], ["changed", "5", "changed"], ["broken", "5", "breaks a rule"]]),
         this.pad, this.pasted, this.notice.element),
       el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
         this.run.command.element));
