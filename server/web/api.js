@@ -24,7 +24,7 @@ export class Trouble extends Error {
 
 function sentenceOf(problem, retryAfter) {
   const again = retryAfter ? ` Try again in ${retryAfter === "1" ? "a second" : `${retryAfter} seconds`}.` : "";
-  return `${problem.title}: ${problem.detail}.${again}`;
+  return `${problem.title}${problem.detail ? `: ${problem.detail}` : ""}.${again}`;
 }
 
 async function troubleOf(response) {
