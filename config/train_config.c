@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "config/json_file.h"
+#include "engine/data/maze.h"
 
 enum { NAME_SIZE = 128, MAX_SOURCES = 64 };
 
@@ -38,7 +39,7 @@ struct field {
 };
 
 static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
-static const char *const generator_names[] = {"sudoku", NULL};
+static const char *const generator_names[] = {"sudoku", "maze", NULL};
 static const char *const loss_names[] = {"stablemax", "softmax", NULL};     /* enum train_loss_kind */
 static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL}; /* enum train_optim_kind */
 /* enum trm_dtype, as far as training knows it. */
@@ -50,20 +51,39 @@ static const struct field file_fields[] = {
     {.kind = FIELD_END},
 };
 
-static const struct field generator_fields[] = {
-    {.key = "generate",
-     .kind = FIELD_TEXT,
-     .offset = offsetof(struct conf_source, generate),
-     .choices = generator_names},
+#define GENERATE_FIELD                                                                                                 \
+    {                                                                                                                  \
+        .key = "generate", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, generate),                       \
+        .choices = generator_names                                                                                     \
+    }
+#define COUNT_FIELD                                                                                                    \
+    {                                                                                                                  \
+        .key = "count", .kind = FIELD_INT, .offset = offsetof(struct conf_source, count), .min = 1, .max = 100e6,      \
+        .required = true                                                                                               \
+    }
+#define SEED_FIELD                                                                                                     \
+    { .key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_source, seed), .max = INT_MAX }
+
+static const struct field sudoku_fields[] = {
+    GENERATE_FIELD,
     {.key = "size", .kind = FIELD_INT, .offset = offsetof(struct conf_source, size), .min = 4, .max = 9},
     {.key = "classes", .kind = FIELD_NUMBERS, .offset = offsetof(struct conf_source, classes), .max = 1e6},
-    {.key = "count",
+    COUNT_FIELD,
+    SEED_FIELD,
+    {.kind = FIELD_END},
+};
+
+static const struct field maze_fields[] = {
+    GENERATE_FIELD,
+    {.key = "size",
      .kind = FIELD_INT,
-     .offset = offsetof(struct conf_source, count),
-     .min = 1,
-     .max = 100e6,
+     .offset = offsetof(struct conf_source, size),
+     .min = MAZE_MIN_GENERATED,
+     .max = MAZE_MAX_SIDE,
      .required = true},
-    {.key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_source, seed), .max = INT_MAX},
+    {.key = "min_moves", .kind = FIELD_INT, .offset = offsetof(struct conf_source, min_moves), .max = MAZE_MAX_CELLS},
+    COUNT_FIELD,
+    SEED_FIELD,
     {.kind = FIELD_END},
 };
 
@@ -197,8 +217,13 @@ static const struct conf_train train_defaults = {
 
 /* ---- reading ---- */
 
-static const struct field *source_fields(bool generated) {
-    return generated ? generator_fields : file_fields;
+static bool is_maze(const char *generate) {
+    return generate && strcmp(generate, "maze") == 0;
+}
+
+/* `generate` as given, or NULL. */
+static const struct field *source_fields(const char *generate) {
+    return !generate ? file_fields : is_maze(generate) ? maze_fields : sudoku_fields;
 }
 
 static trm_status out_of_memory(trm_error *err) {
@@ -363,8 +388,9 @@ static trm_status take_fields(json_t *object, const char *name, const struct fie
     trm_status status = TRM_OK;
     for (const struct field *field = fields; field->kind != FIELD_END && status == TRM_OK; field++) {
         if (field->kind == FIELD_SOURCE) {
-            bool generated = json_object_get(object, "generate") != NULL;
-            status = take_fields(object, name, source_fields(generated), (char *)base + field->offset, err);
+            const json_t *generate = json_object_get(object, "generate");
+            const char *what = generate && !json_is_string(generate) ? "" : json_string_value(generate);
+            status = take_fields(object, name, source_fields(what), (char *)base + field->offset, err);
             continue;
         }
         char inner[NAME_SIZE];
@@ -435,14 +461,15 @@ static trm_status check_source(const struct conf_train *conf, const struct conf_
                                trm_error *err) {
     if (!source->generate)
         return TRM_OK;
-    int size = source->size;
-    if (size != 4 && size != 6 && size != 9)
+    const bool maze = is_maze(source->generate);
+    const int size = source->size, vocab_size = maze ? MAZE_VOCAB : size + 2;
+    if (!maze && size != 4 && size != 6 && size != 9)
         return trm_fail(err, TRM_INVALID, "%s.size: must be 4, 6 or 9", name);
-    if (strcmp(conf->puzzle, "sudoku") != 0)
+    if (strcmp(conf->puzzle, source->generate) != 0)
         return trm_fail(err, TRM_INVALID, "%s.generate: \"puzzle\" is \"%s\"", name, conf->puzzle);
-    if (conf->model.seq_len != size * size || conf->model.vocab_size != size + 2)
-        return trm_fail(err, TRM_INVALID, "%s.size: Sudoku of size %d needs model.seq_len %d and model.vocab_size %d",
-                        name, size, size * size, size + 2);
+    if (conf->model.seq_len != size * size || conf->model.vocab_size != vocab_size)
+        return trm_fail(err, TRM_INVALID, "%s.size: %s of size %d needs model.seq_len %d and model.vocab_size %d", name,
+                        maze ? "a maze" : "Sudoku", size, size * size, vocab_size);
     return TRM_OK;
 }
 
@@ -577,7 +604,7 @@ static bool write_fields(json_t *object, const struct field *fields, const void 
         const void *member = (const char *)base + field->offset;
         if (field->kind == FIELD_SOURCE) {
             const struct conf_source *source = member;
-            if (!write_fields(object, source_fields(source->generate != NULL), source))
+            if (!write_fields(object, source_fields(source->generate), source))
                 return false;
         } else if (field->kind == FIELD_TEXT && !*(char *const *)member) {
             continue;

@@ -22,9 +22,10 @@ enum { CONF_SUDOKU_CLASSES = 4 }; /* easy, medium, hard, very hard: enum sudoku_
 struct conf_source {
     char *path;                          /* NULL for a generator */
     int limit;                           /* of a path: at most so many puzzles; 0 (default): all */
-    char *generate;                      /* "sudoku"; NULL for a path */
-    int size;                            /* of generate: 4, 6 or 9 (default 9) */
-    double classes[CONF_SUDOKU_CLASSES]; /* of generate: relative frequencies (default [1,1,1,0]) */
+    char *generate;                      /* "sudoku", "maze"; NULL for a path */
+    int size;                            /* of generate: 4, 6 or 9 (default 9); of mazes the side, 5 to 64 */
+    double classes[CONF_SUDOKU_CLASSES]; /* of generated Sudoku: relative frequencies (default [1,1,1,0]) */
+    int min_moves;                       /* of generated mazes: least length of the path; 0: data_maze_hard_moves() */
     int count;                           /* of generate: puzzles to make, must be given */
     int seed;                            /* of generate: 0 by default */
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/data/sudoku.h"
+#include "engine/data/puzzle.h"
 #include "engine/model_internal.h"
 #include "engine/noise.h"
 
@@ -13,9 +13,13 @@ struct slot {
     bool busy;
     struct trm_solve_options options; /* max_steps resolved */
     struct trm_report report;
+    uint64_t variation; /* that is being tried */
+    int began;          /* steps that were done when it began */
+    int image;          /* that `input` is of the puzzle; 0: itself */
     int32_t puzzle_identifier;
     float *state;    /* [latents, tokens, hidden]; one allocation, with what follows */
     int32_t *tokens; /* [seq_len] the puzzle */
+    int32_t *input;  /* [seq_len] what the model sees */
     int32_t *answer; /* [seq_len] */
 };
 
@@ -30,6 +34,10 @@ struct trm_batch {
     infer_machine *machine;
     struct slot *slots; /* [slot_count] */
     int slot_count, busy;
+
+    /* Of the image that is being looked at; a slot keeps only its number. */
+    struct data_symmetry symmetry;
+    int32_t raw[PUZZLE_MAX_CELLS]; /* [seq_len] the answer to it */
 };
 
 static const struct model_config *config_of(const trm_batch *batch) {
@@ -38,7 +46,7 @@ static const struct model_config *config_of(const trm_batch *batch) {
 
 size_t trm_slot_bytes(const trm_model *model) {
     const struct model_tensors *w = &model->weights->plain;
-    return model_state_size(w->config, w->layout) * sizeof(float) + 2 * (size_t)w->config->seq_len * sizeof(int32_t);
+    return model_state_size(w->config, w->layout) * sizeof(float) + 3 * (size_t)w->config->seq_len * sizeof(int32_t);
 }
 
 /* Memory for a slot that has none. */
@@ -48,7 +56,10 @@ static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *
     if (!state)
         return trm_fail_memory(err, trm_slot_bytes(model));
     int32_t *tokens = (int32_t *)(state + model_state_size(w->config, w->layout));
-    *slot = (struct slot){.state = state, .tokens = tokens, .answer = tokens + w->config->seq_len};
+    *slot = (struct slot){.state = state,
+                          .tokens = tokens,
+                          .input = tokens + w->config->seq_len,
+                          .answer = tokens + 2 * w->config->seq_len};
     return TRM_OK;
 }
 
@@ -113,6 +124,11 @@ static trm_status check_puzzle(const trm_batch *batch, const int32_t *tokens, in
         return trm_fail(err, TRM_INVALID, "puzzle identifier %d is outside 0..%d", id, c->num_puzzle_identifiers - 1);
     if (options->max_steps < 0 || options->min_steps < 0)
         return trm_fail(err, TRM_INVALID, "step limits cannot be negative");
+    if (options->variation < 0 || options->restart_steps < 0 || options->stride < 0)
+        return trm_fail(err, TRM_INVALID, "variations and restarts cannot be negative");
+    if (options->images < 0 || options->images > trm_model_images(batch->model))
+        return trm_fail(err, TRM_INVALID, "%d images of a puzzle that has %d", options->images,
+                        trm_model_images(batch->model));
     if (!isfinite(options->noise) || options->noise < 0)
         return trm_fail(err, TRM_INVALID, "noise must be a finite deviation from 0");
     return TRM_OK;
@@ -124,6 +140,27 @@ static int free_slot(const trm_batch *batch) {
     while (number < batch->slot_count && batch->slots[number].busy)
         number++;
     return number;
+}
+
+/* Makes batch->symmetry that of the slot's image. */
+static void recall_symmetry(trm_batch *batch, const struct slot *slot) {
+    data_symmetry_get(batch->model->info.puzzle, config_of(batch)->seq_len, slot->image,
+                      slot->options.seed + slot->variation, &batch->symmetry);
+}
+
+/* Begins with a variation of the slot's puzzle: its input, and latents at their initial values. */
+static void begin(trm_batch *batch, struct slot *slot, uint64_t variation) {
+    const int cells = config_of(batch)->seq_len;
+    slot->variation = variation;
+    slot->began = slot->report.step;
+    slot->image = slot->options.images > 1 ? (int)(variation % (uint64_t)slot->options.images) : 0;
+    if (slot->image > 0) {
+        recall_symmetry(batch, slot);
+        data_symmetry_apply(&batch->symmetry, cells, slot->tokens, slot->input);
+    } else {
+        memcpy(slot->input, slot->tokens, (size_t)cells * sizeof *slot->input);
+    }
+    model_state_reset(&batch->model->weights->plain, slot->state);
 }
 
 trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_identifier,
@@ -141,11 +178,13 @@ trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_i
     slot->options = *options;
     if (slot->options.max_steps == 0)
         slot->options.max_steps = config_of(batch)->halt_max_steps;
+    if (slot->options.stride == 0)
+        slot->options.stride = 1;
     slot->puzzle_identifier = puzzle_identifier;
     slot->report = (struct trm_report){.halt = TRM_RUNNING, .answer = slot->answer};
     memcpy(slot->tokens, tokens, bytes);
     memcpy(slot->answer, tokens, bytes); /* the best answer before the first step */
-    model_state_reset(&batch->model->weights->plain, slot->state);
+    begin(batch, slot, (uint64_t)options->variation);
     batch->busy++;
     *slot_number = number;
     return TRM_OK;
@@ -232,34 +271,16 @@ static float read_answer(const float *logits, int seq_len, int vocab, int32_t *a
     return (float)(confidence / seq_len);
 }
 
-/* True if the model's puzzle has a verifier and it accepts the answer. */
-static bool is_verified(const trm_batch *batch, const struct slot *slot) {
-    const int cells = config_of(batch)->seq_len, size = data_sudoku_size_of(cells);
-    uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS];
-    if (batch->model->info.puzzle != TRM_PUZZLE_SUDOKU || size == 0)
-        return false;
-    for (int i = 0; i < cells; i++) {
-        if (slot->tokens[i] < 1 || slot->answer[i] < 1)
-            return false; /* padding is no digit */
-        puzzle[i] = (uint8_t)(slot->tokens[i] - 1);
-        answer[i] = (uint8_t)(slot->answer[i] - 1);
-    }
-    return data_sudoku_verify(size, puzzle, answer);
-}
-
-static bool has_verifier(const trm_batch *batch) {
-    return batch->model->info.puzzle == TRM_PUZZLE_SUDOKU && data_sudoku_size_of(config_of(batch)->seq_len) > 0;
-}
-
 static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
     const struct trm_solve_options *o = &slot->options;
     const struct trm_report *r = &slot->report;
-    if (!o->no_halt && r->step >= o->min_steps) {
-        if (o->verify && has_verifier(batch)) {
-            if (is_verified(batch, slot))
+    const struct model_config *c = config_of(batch);
+    if (!o->no_halt && r->step - slot->began >= o->min_steps) {
+        if (o->verify && trm_model_has_verifier(batch->model)) {
+            if (data_puzzle_verify(batch->model->info.puzzle, c->seq_len, slot->tokens, slot->answer))
                 return TRM_HALT_VERIFIED;
         } else {
-            float q = config_of(batch)->no_ACT_continue ? r->q_halt : r->q_halt - r->q_continue;
+            float q = c->no_ACT_continue ? r->q_halt : r->q_halt - r->q_continue;
             if (q > o->halt_threshold)
                 return TRM_HALT_Q_HEAD;
         }
@@ -269,25 +290,41 @@ static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
 
 /* ---- stepping ---- */
 
-static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {
+/* Before a step: another variation if it is time for that, and the noise of the one there is. */
+static void prepare(trm_batch *batch, struct slot *slot, size_t state_size) {
+    const struct trm_solve_options *o = &slot->options;
+    if (o->restart_steps > 0 && slot->report.step - slot->began >= o->restart_steps)
+        begin(batch, slot, slot->variation + (uint64_t)o->stride);
+    if (o->noise > 0 && slot->variation >= (uint64_t)(o->images > 1 ? o->images : 1))
+        trm_noise_add(o->noise, o->seed + slot->variation, slot->report.step - slot->began, state_size, slot->state);
+}
+
+/* After a step: what chunk member i says of its puzzle. */
+static void take_answer(trm_batch *batch, struct slot *slot, int i) {
     const struct model_config *c = config_of(batch);
-    const size_t state_size = model_state_size(c, batch->model->weights->plain.layout);
+    struct trm_report *report = &slot->report;
+    report->step++;
+    report->q_halt = infer_q(batch->machine, i)[0];
+    report->q_continue = infer_q(batch->machine, i)[1];
+    report->confidence = read_answer(infer_logits(batch->machine, i), c->seq_len, c->vocab_size,
+                                     slot->image > 0 ? batch->raw : slot->answer);
+    if (slot->image > 0) {
+        recall_symmetry(batch, slot);
+        data_symmetry_undo(&batch->symmetry, c->seq_len, batch->raw, slot->answer);
+    }
+    report->halt = decide(batch, slot);
+}
+
+static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {
+    const size_t state_size = model_state_size(config_of(batch), batch->model->weights->plain.layout);
     struct infer_puzzle puzzles[INFER_MAX_CHUNK];
     for (int i = 0; i < count; i++) {
-        struct slot *slot = members[i];
-        if (slot->options.noise > 0)
-            trm_noise_add(slot->options.noise, slot->options.seed, slot->report.step, state_size, slot->state);
-        puzzles[i] = (struct infer_puzzle){slot->tokens, slot->puzzle_identifier, slot->state};
+        prepare(batch, members[i], state_size);
+        puzzles[i] = (struct infer_puzzle){members[i]->input, members[i]->puzzle_identifier, members[i]->state};
     }
     trm_status status = infer_step(batch->machine, puzzles, count, err);
-    for (int i = 0; i < count && status == TRM_OK; i++) {
-        struct slot *slot = members[i];
-        slot->report.step++;
-        slot->report.q_halt = infer_q(batch->machine, i)[0];
-        slot->report.q_continue = infer_q(batch->machine, i)[1];
-        slot->report.confidence = read_answer(infer_logits(batch->machine, i), c->seq_len, c->vocab_size, slot->answer);
-        slot->report.halt = decide(batch, slot);
-    }
+    for (int i = 0; i < count && status == TRM_OK; i++)
+        take_answer(batch, members[i], i);
     return status;
 }
 

@@ -89,9 +89,27 @@ struct trm_solve_options {
     bool no_halt;         /* run all max_steps, as published evaluations do */
     float halt_threshold; /* halts when q_halt > threshold (q_halt - q_continue for models trained that way) */
     bool verify;          /* with a verifier for this puzzle: halt exactly when the answer passes it */
-    float noise;          /* standard deviation of normal noise added to every latent before each step */
-    uint64_t seed;        /* the noise depends on it and on the step's number alone */
+
+    /* Variations are other tries of the same puzzle. Variation 0 is the puzzle as it is; number v is image
+     * v % images of the puzzle (of a maze turned or mirrored, of a Sudoku drawn at random from the symmetries
+     * by seed + v), whose answers are mapped back, and from number `images` on it has noise. */
+    int variation;
+    int images;    /* 0 and 1 are the same: the puzzle itself; at most trm_model_images() */
+    float noise;   /* standard deviation of normal noise added to every latent before each step */
+    uint64_t seed; /* the noise depends on seed + v and on the step's number alone */
+
+    /* Begins again, from the initial latents, when so many steps have not ended it; 0: never. max_steps counts all
+     * steps, min_steps those since the last beginning. Each beginning is `stride` variations further (0 and 1 are
+     * the same), in every respect as if it were another slot's. */
+    int restart_steps;
+    int stride;
 };
+
+/* How many images of a puzzle the model's kind of puzzle has, itself among them: 1 if no symmetry is known. */
+int trm_model_images(const trm_model *model);
+
+/* Whether answers of the model's puzzles can be checked. */
+bool trm_model_has_verifier(const trm_model *model);
 
 enum trm_halt {
     TRM_RUNNING,       /* not done: step again */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/data/puzzle.h"
 #include "engine/model/program.h"
 #include "engine/model_internal.h"
 #include "engine/model_memory.h"
@@ -153,4 +154,12 @@ const struct trm_model_info *trm_model_info(const trm_model *model) {
 
 const struct data_arc_index *trm_model_tasks(const trm_model *model) {
     return model->tasks;
+}
+
+int trm_model_images(const trm_model *model) {
+    return data_puzzle_images(model->info.puzzle, model->info.seq_len);
+}
+
+bool trm_model_has_verifier(const trm_model *model) {
+    return data_puzzle_has_verifier(model->info.puzzle, model->info.seq_len);
 }

@@ -23,7 +23,7 @@ void proto_write_reduced(struct proto_text *text, int asked_rollouts, int given_
 static void write_members(struct proto_text *text, const struct proto_answer *answer) {
     proto_text_add_literal(text, "\"answer\":");
     proto_grid_write(answer->form, answer->answer, text);
-    if (answer->form->sudoku_size) {
+    if (proto_form_has_verifier(answer->form)) {
         bool valid = proto_grid_valid(answer->form, answer->puzzle, answer->answer);
         proto_text_addf(text, ",\"valid\":%s", valid ? "true" : "false");
     }

@@ -6,13 +6,14 @@
 #include <string.h>
 
 #include "engine/data/arc.h"
+#include "engine/data/maze.h"
+#include "engine/data/puzzle.h"
 #include "engine/data/sudoku.h"
 
 enum { FIRST = 1 }; /* the token of a form's first symbol; 0 is padding */
 
 /* A Sudoku's first symbol is blank: digit d is token FIRST + d. */
 static const char *const sudoku_symbols[] = {[4] = ".1234", [6] = ".123456", [9] = ".123456789"};
-static const char maze_symbols[] = "# SGo";
 
 trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, struct proto_form *form, trm_error *err) {
     const bool sudoku = puzzle == TRM_PUZZLE_SUDOKU;
@@ -30,7 +31,7 @@ trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, st
         return trm_fail(err, TRM_UNSUPPORTED, "ARC has %d cells of %d tokens, not %d of %d", DATA_ARC_CELLS,
                         DATA_ARC_VOCABULARY, seq_len, vocab_size);
     }
-    const char *symbols = sudoku ? sudoku_symbols[side] : puzzle == TRM_PUZZLE_MAZE ? maze_symbols : NULL;
+    const char *symbols = sudoku ? sudoku_symbols[side] : puzzle == TRM_PUZZLE_MAZE ? MAZE_SYMBOLS : NULL;
     if (symbols && (size_t)vocab_size < FIRST + strlen(symbols)) {
         return trm_fail(err, TRM_UNSUPPORTED, "a vocabulary of %d has no room for the symbols \"%s\"", vocab_size,
                         symbols);
@@ -38,6 +39,7 @@ trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, st
     *form = (struct proto_form){.side = side,
                                 .sudoku_size = sudoku ? side : 0,
                                 .takes_tasks = puzzle == TRM_PUZZLE_ARC,
+                                .maze = puzzle == TRM_PUZZLE_MAZE && data_puzzle_has_verifier(puzzle, seq_len),
                                 .vocab_size = vocab_size,
                                 .symbols = symbols};
     return TRM_OK;
@@ -160,12 +162,29 @@ static void to_digits(const struct proto_form *form, const int32_t *tokens, uint
     }
 }
 
+/* Vocabularies may be larger than the symbols: what no uint8_t holds is no cell of a maze either. */
+static bool check_maze(const struct proto_form *form, const char *pointer, const int32_t *tokens,
+                       struct proto_problem *problem) {
+    uint8_t cells[MAZE_MAX_CELLS];
+    for (int i = 0; i < form->side * form->side; i++) {
+        cells[i] = tokens[i] <= MAZE_PATH ? (uint8_t)tokens[i] : 0;
+    }
+    const char *fault = data_maze_fault(form->side, cells);
+    return !fault || proto_problem_set(problem, PROTO_INVALID, pointer, "%s", fault);
+}
+
 /* `grid` is NULL where the cells are no JSON of their own. */
 static bool check_clues(const json_t *grid, const struct proto_form *form, const char *pointer, const int32_t *tokens,
                         struct proto_problem *problem) {
     uint8_t digits[SUDOKU_MAX_CELLS];
     char cell[sizeof problem->pointer];
     int a = 0, b = 0, side = form->side;
+    if (form->maze) {
+        return check_maze(form, pointer, tokens, problem);
+    }
+    if (!form->sudoku_size) {
+        return true;
+    }
     to_digits(form, tokens, digits);
     if (data_sudoku_consistent(side, digits, &a, &b)) {
         return true;
@@ -201,8 +220,7 @@ static bool read_cells(const json_t *grid, const struct proto_form *form, const 
 
 bool proto_grid_read(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
                      struct proto_problem *problem) {
-    return read_cells(grid, form, pointer, tokens, problem) &&
-           (!form->sudoku_size || check_clues(grid, form, pointer, tokens, problem));
+    return read_cells(grid, form, pointer, tokens, problem) && check_clues(grid, form, pointer, tokens, problem);
 }
 
 bool proto_grid_take(const int32_t *integers, const struct proto_form *form, const char *pointer, int32_t *tokens,
@@ -214,7 +232,7 @@ bool proto_grid_take(const int32_t *integers, const struct proto_form *form, con
                                      i / form->side + 1, i % form->side + 1, (int)integers[i], proto_form_last(form));
         }
     }
-    return !form->sudoku_size || check_clues(NULL, form, pointer, tokens, problem);
+    return check_clues(NULL, form, pointer, tokens, problem);
 }
 
 bool proto_grid_fits(const json_t *grid, const struct proto_form *form) {
@@ -251,9 +269,11 @@ void proto_grid_write_changes(const struct proto_form *form, const int32_t *befo
     proto_text_add(text, "]", 1);
 }
 
+bool proto_form_has_verifier(const struct proto_form *form) {
+    return form->sudoku_size > 0 || form->maze;
+}
+
 bool proto_grid_valid(const struct proto_form *form, const int32_t *puzzle, const int32_t *answer) {
-    uint8_t clues[SUDOKU_MAX_CELLS], digits[SUDOKU_MAX_CELLS];
-    to_digits(form, puzzle, clues);
-    to_digits(form, answer, digits);
-    return data_sudoku_verify(form->sudoku_size, clues, digits);
+    return data_puzzle_verify(form->maze ? TRM_PUZZLE_MAZE : TRM_PUZZLE_SUDOKU, form->side * form->side, puzzle,
+                              answer);
 }

@@ -23,6 +23,7 @@
 struct proto_form {
     int side;            /* rows, and columns */
     int sudoku_size;     /* 4, 6, 9: Sudoku of that size; 0: something else */
+    bool maze;           /* mazes whose answers can be checked */
     bool takes_tasks;    /* ARC: puzzles come as tasks (request.h), not as grids */
     int vocab_size;      /* tokens are 0 .. vocab_size - 1 */
     const char *symbols; /* the characters of tokens 1, 2 ...; NULL: cells are integers only */
@@ -42,7 +43,8 @@ size_t proto_grid_cells(const json_t *grid);
 bool proto_grid_fits(const json_t *grid, const struct proto_form *form);
 
 /* Reads `grid` into tokens ([side * side]). `pointer` is where it stands in the request. False with
- * *problem filled in when a row, a cell or a symbol is wrong or two Sudoku clues are equal. */
+ * *problem filled in when a row, a cell or a symbol is wrong, two Sudoku clues are equal, or a maze is not
+ * walls and floor with a way from one start to one goal. */
 bool proto_grid_read(const json_t *grid, const struct proto_form *form, const char *pointer, int32_t *tokens,
                      struct proto_problem *problem);
 
@@ -66,8 +68,11 @@ void proto_grid_write(const struct proto_form *form, const int32_t *tokens, stru
 void proto_grid_write_changes(const struct proto_form *form, const int32_t *before, const int32_t *after,
                               struct proto_text *text);
 
-/* True if `answer` is a complete, correct Sudoku that keeps the clues of `puzzle`; tokens of a form
- * whose sudoku_size is not 0. */
+/* Whether answers of this form can be checked. */
+bool proto_form_has_verifier(const struct proto_form *form);
+
+/* True if `answer` is a complete, correct Sudoku that keeps the clues of `puzzle`, or the maze `puzzle` with
+ * exactly one shortest path marked; tokens of a form that has a verifier. */
 bool proto_grid_valid(const struct proto_form *form, const int32_t *puzzle, const int32_t *answer);
 
 #endif

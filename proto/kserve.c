@@ -68,7 +68,7 @@ static const struct output outputs[] = {
 enum { OUTPUTS = sizeof outputs / sizeof outputs[0], ALL_OUTPUTS = (1 << OUTPUTS) - 1 };
 
 static bool has_output(const struct output *output, const struct proto_form *form) {
-    return !output->verified || form->sudoku_size;
+    return !output->verified || proto_form_has_verifier(form);
 }
 
 /* {"name","datatype","shape" - without the closing brace. */
@@ -287,7 +287,7 @@ bool proto_kserve_read(const char *body, size_t length, const struct proto_limit
         return false;
     }
     struct proto_limits allowed = *limits;
-    allowed.max_augment = 1;
+    allowed.max_augment = limits->max_rollouts;
     json_t *parameters = json_object_get(request->root, "parameters");
     json_object_del(parameters, "binary_data_output"); /* a wish that is not granted */
     if (!proto_body_knows_members(request->root, "", "id, parameters, inputs, outputs", problem) ||

@@ -19,7 +19,7 @@ struct option {
     double low, high; /* not for SWITCH */
 };
 
-enum { OPTIONS = 12 };
+enum { OPTIONS = 13 };
 
 static void fill_table(const struct proto_limits *limits, struct option table[OPTIONS]) {
 #define AT(member) offsetof(struct proto_options, member)
@@ -35,6 +35,7 @@ static void fill_table(const struct proto_limits *limits, struct option table[OP
         {"seed", SEED, AT(seed), 0, MAX_SEED},
         {"every_rollout", SWITCH, AT(every_rollout), 0, 0},
         {"augment", INTEGER, AT(augment), 1, limits->max_augment},
+        {"restart_steps", INTEGER, AT(restart_steps), 1, limits->max_steps},
         {"priority", INTEGER, AT(priority), -MAX_PRIORITY, MAX_PRIORITY},
     };
 #undef AT

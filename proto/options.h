@@ -14,7 +14,7 @@ struct proto_limits {
     int max_steps;    /* supervision steps of one puzzle */
     int max_grids;    /* puzzles */
     int max_rollouts; /* of one puzzle */
-    int max_augment;  /* augmentations of an ARC task; all else has only itself */
+    int max_augment;  /* images of a puzzle, or augmentations of an ARC task */
 };
 
 struct proto_options {
@@ -24,12 +24,13 @@ struct proto_options {
     bool no_halt;            /* run all steps */
     bool verify, has_verify; /* halt when the verifier accepts the answer; whether that was said */
     int deadline_ms;         /* from the arrival of the body; 0: none */
-    int rollouts;            /* tries of each puzzle, >= 1, of which the best is the answer */
+    int rollouts;            /* tries of each image of a puzzle, >= 1; the best of all is the answer */
     float noise;             /* standard deviation of the noise on the latents of every rollout but the first */
-    uint64_t seed;           /* rollout r has the noise of seed + r */
+    uint64_t seed;           /* try t has the noise and the image of seed + t */
     bool every_rollout;      /* a stream shows all rollouts, not only the one that leads */
-    int augment;             /* of an ARC task: augmentations that vote, >= 1; 1: the task itself, as for all else */
-    int priority;            /* -10 .. 10; higher ones are served first */
+    int augment; /* images of each puzzle that are tried, or augmentations of an ARC task that vote, >= 1; 1: itself */
+    int restart_steps; /* a try begins again after so many steps that did not end it; 0: never */
+    int priority;      /* -10 .. 10; higher ones are served first */
 };
 
 /* Reads the members of `object`, which stands at `pointer` in the request; NULL: all defaults. False

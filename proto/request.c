@@ -47,7 +47,7 @@ static bool read_members(struct proto_request *request, const struct proto_limit
         return proto_problem_set(problem, PROTO_INVALID, "/model", "must be a string");
     }
     struct proto_limits allowed = *limits;
-    allowed.max_augment = json_object_get(request->root, "task") ? limits->max_augment : 1;
+    allowed.max_augment = json_object_get(request->root, "task") ? limits->max_augment : limits->max_rollouts;
     if (!proto_options_read(json_object_get(request->root, "options"), "/options", &allowed, &request->options,
                             problem)) {
         return false;

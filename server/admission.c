@@ -16,20 +16,31 @@ static int preset_steps(const struct srv_options *settings, const struct srv_mod
     return trained < 1 ? 1 : trained > settings->step_limit ? settings->step_limit : trained;
 }
 
+/* Images of each puzzle; the augmentations of an ARC task are puzzles of their own. */
+static int images_of(const struct srv_model *model, const struct proto_options *wanted) {
+    return model->form.takes_tasks ? 1 : wanted->augment;
+}
+
 /* The engine's options: what the request says, else what the server and the model say. */
 static bool engine_options(const struct srv_options *settings, const struct srv_model *model,
                            const struct proto_options *wanted, struct trm_solve_options *options,
                            struct proto_problem *problem) {
-    bool verifiable = model->form.sudoku_size > 0;
+    bool verifiable = proto_form_has_verifier(&model->form);
     *options = (struct trm_solve_options){
         .max_steps = wanted->max_steps ? wanted->max_steps : preset_steps(settings, model),
         .min_steps = wanted->min_steps,
         .no_halt = wanted->no_halt,
         .halt_threshold = wanted->halt_threshold,
         .verify = wanted->has_verify ? wanted->verify : settings->verify && verifiable,
+        .images = images_of(model, wanted),
         .noise = wanted->noise > 0 ? wanted->noise : ROLLOUT_NOISE,
         .seed = wanted->seed,
+        .restart_steps = wanted->restart_steps,
     };
+    if (options->images > trm_model_images(model->engine)) {
+        return proto_problem_set(problem, PROTO_INVALID, "/options/augment", "puzzles of model '%.100s' have %d images",
+                                 model->name, trm_model_images(model->engine));
+    }
     if (options->verify && !verifiable) {
         return proto_problem_set(problem, PROTO_INVALID, "/options/verify", "there is no verifier for model '%.100s'",
                                  model->name);
@@ -67,17 +78,22 @@ bool srv_admission_plan(const struct srv_options *settings, const struct srv_mod
     *plan = (struct srv_group_config){
         .model = model,
         .puzzles = puzzles,
-        .rollouts = wanted->rollouts,
+        .rollouts = wanted->rollouts * images_of(model, wanted),
         .priority = wanted->priority,
         .share = preset_steps(settings, model),
     };
     if (!engine_options(settings, model, wanted, &plan->options, problem)) {
         return false;
     }
-    if (puzzles > settings->max_queue / wanted->rollouts) {
+    if (plan->rollouts > settings->rollout_limit) {
+        return proto_problem_set(problem, PROTO_INVALID, "/options/augment",
+                                 "%d rollouts of %d images are more than %d tries of a puzzle", wanted->rollouts,
+                                 wanted->augment, settings->rollout_limit);
+    }
+    if (puzzles > settings->max_queue / plan->rollouts) {
         return proto_problem_set(problem, PROTO_INVALID, wanted->augment > 1 ? "/options/augment" : "/options/rollouts",
                                  "the queue holds %d rollouts, and %d puzzles with %d each are more",
-                                 settings->max_queue, puzzles, wanted->rollouts);
+                                 settings->max_queue, puzzles, plan->rollouts);
     }
     plan->asked_rollouts = plan->rollouts;
     plan->asked_steps = plan->options.max_steps;

@@ -91,8 +91,8 @@ void srv_group_destroy(struct srv_group *group) {
 
 struct trm_solve_options srv_job_options(const struct srv_job *job) {
     struct trm_solve_options options = job->group->config.options;
-    options.noise = job->rollout > 0 ? options.noise : 0;
-    options.seed += (uint64_t)job->rollout;
+    options.variation = job->rollout;
+    options.stride = job->group->config.rollouts;
     return options;
 }
 

@@ -94,7 +94,7 @@ struct srv_turn {
 
 struct srv_group_config {
     const struct srv_model *model;
-    struct trm_solve_options options; /* max_steps >= 1; noise is for all rollouts but the first, seed theirs */
+    struct trm_solve_options options; /* max_steps >= 1; variation and stride are for srv_job_options() to set */
     int puzzles, rollouts;            /* >= 1; rollouts of each puzzle */
     int asked_rollouts, asked_steps;  /* what was asked for before the load took some of it */
     int priority;                     /* SRV_LOWEST_PRIORITY .. SRV_HIGHEST_PRIORITY */
@@ -123,7 +123,8 @@ struct srv_group {
 struct srv_group *srv_group_create(const struct srv_group_config *config);
 void srv_group_destroy(struct srv_group *group); /* NULL is fine */
 
-/* What the engine is told of a job: rollout 0 has no noise, rollout r has that of seed + r. */
+/* What the engine is told of a job: rollout r is variation r of its puzzle, and those of its restarts are no other
+ * rollout's. */
 struct trm_solve_options srv_job_options(const struct srv_job *job);
 
 static inline struct srv_puzzle *srv_job_puzzle(const struct srv_job *job) {

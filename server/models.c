@@ -70,8 +70,8 @@ trm_status srv_model_open_again(const struct srv_model *model, const struct trm_
     }
     status = form_of(opened, &form, err);
     if (status == TRM_OK && (form.side != model->form.side || form.sudoku_size != model->form.sudoku_size ||
-                             form.takes_tasks != model->form.takes_tasks || form.vocab_size != model->form.vocab_size ||
-                             form.symbols != model->form.symbols)) {
+                             form.takes_tasks != model->form.takes_tasks || form.maze != model->form.maze ||
+                             form.vocab_size != model->form.vocab_size || form.symbols != model->form.symbols)) {
         status = trm_fail(err, TRM_INVALID, "%.120s: its puzzles have another shape than those of model '%.60s'",
                           model->path, model->name);
     }
@@ -158,7 +158,7 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
                         model->form.side, model->form.side, info->vocab_size, info->halt_max_steps, info->hidden_size);
         proto_text_add_literal(text, ",\"symbols\":");
         proto_form_write_symbols(&model->form, text);
-        proto_text_addf(text, ",\"verifier\":%s", model->form.sudoku_size ? "true" : "false");
+        proto_text_addf(text, ",\"verifier\":%s", proto_form_has_verifier(&model->form) ? "true" : "false");
         proto_text_addf(text, ",\"parameters\":%zu,\"flops_per_step\":%.0f,\"config\":", info->parameters,
                         info->flops_per_step);
         write_foreign(text, info->config);

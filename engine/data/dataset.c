@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/data/maze.h"
 #include "engine/data/sudoku.h"
 
 enum { MAX_SOURCES = 1000, MAX_SOURCE_NAME = 100 };
@@ -57,6 +58,29 @@ trm_status data_set_create_sudoku(int size, size_t count, struct data_set **set,
     if (status == TRM_OK)
         (*set)->sudoku_size = size;
     return status;
+}
+
+trm_status data_set_create_maze(int side, size_t count, struct data_set **set, trm_error *err) {
+    *set = NULL;
+    if (side < MAZE_MIN_SIDE || side > MAZE_MAX_SIDE)
+        return trm_fail(err, TRM_INVALID, "mazes have sides of %d to %d, not %d", MAZE_MIN_SIDE, MAZE_MAX_SIDE, side);
+    const trm_status status = data_set_create(side * side, MAZE_VOCAB, count, set, err);
+    if (status == TRM_OK)
+        (*set)->maze_side = side;
+    return status;
+}
+
+bool data_set_is_right(const struct data_set *set, size_t row) {
+    const uint8_t *inputs = set->inputs + row * (size_t)set->seq_len;
+    const uint8_t *labels = set->labels + row * (size_t)set->seq_len;
+    uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS];
+    if (set->maze_side)
+        return data_maze_verify(set->maze_side, inputs, labels);
+    if (!set->sudoku_size || memchr(inputs, 0, (size_t)set->seq_len) || memchr(labels, 0, (size_t)set->seq_len))
+        return false;
+    data_sudoku_grid(set->seq_len, inputs, puzzle);
+    data_sudoku_grid(set->seq_len, labels, answer);
+    return data_sudoku_verify(set->sudoku_size, puzzle, answer);
 }
 
 void data_set_destroy(struct data_set *set) {
@@ -113,45 +137,74 @@ void data_sudoku_grid(int cells, const uint8_t *tokens, uint8_t *grid) {
         grid[i] = (uint8_t)(tokens[i] - 1);
 }
 
+/* A set for `rows` puzzles of the kind and with the sources of `set`. */
+static trm_status create_alike(const struct data_set *set, size_t rows, struct data_set **out, trm_error *err) {
+    struct data_set *made;
+    trm_status status = set->maze_side ? data_set_create_maze(set->maze_side, rows, &made, err)
+                                       : data_set_create_sudoku(set->sudoku_size, rows, &made, err);
+    for (int i = 0; i < set->source_count && status == TRM_OK; i++) {
+        uint16_t index;
+        status = data_set_source(made, set->source_names[i], strlen(set->source_names[i]), &index, err);
+        if (status != TRM_OK)
+            data_set_destroy(made);
+    }
+    if (status == TRM_OK)
+        *out = made;
+    return status;
+}
+
+void data_set_image(const struct data_set *set, size_t row, int image, struct data_rng *rng, uint8_t *inputs,
+                    uint8_t *labels) {
+    const uint8_t *puzzle = set->inputs + row * (size_t)set->seq_len;
+    const uint8_t *answer = set->labels + row * (size_t)set->seq_len;
+    if (set->maze_side) {
+        for (int i = 0; i < set->seq_len; i++) {
+            const int from = data_maze_image_cell(set->maze_side, image, i);
+            inputs[i] = puzzle[from];
+            labels[i] = answer[from];
+        }
+        return;
+    }
+    uint8_t grid[2][SUDOKU_MAX_CELLS], shuffled[2][SUDOKU_MAX_CELLS]; /* puzzle, answer */
+    data_sudoku_grid(set->seq_len, puzzle, grid[0]);
+    data_sudoku_grid(set->seq_len, answer, grid[1]);
+    data_sudoku_shuffle(set->sudoku_size, rng, grid[0], grid[1], shuffled[0], shuffled[1]);
+    data_sudoku_tokens(set->seq_len, shuffled[0], inputs);
+    data_sudoku_tokens(set->seq_len, shuffled[1], labels);
+}
+
 trm_status data_set_augment(const struct data_set *set, int copies, struct data_rng *rng, struct data_set **augmented,
                             trm_error *err) {
     *augmented = NULL;
-    if (!set->sudoku_size)
-        return trm_fail(err, TRM_INVALID, "only Sudoku can be augmented");
+    if (!set->sudoku_size && !set->maze_side)
+        return trm_fail(err, TRM_INVALID, "only Sudoku and mazes can be augmented");
+    if (set->maze_side && copies >= MAZE_IMAGES)
+        return trm_fail(err, TRM_INVALID, "a maze has %d other images, not %d", MAZE_IMAGES - 1, copies);
     if (copies < 0 || set->count > INT32_MAX / ((size_t)copies + 1))
         return trm_fail(err, TRM_INVALID, "%zu puzzles with %d images each are too many", set->count, copies);
 
     const size_t group = (size_t)copies + 1, cells = (size_t)set->seq_len;
     struct data_set *made;
-    trm_status status = data_set_create_sudoku(set->sudoku_size, set->count * group, &made, err);
+    trm_status status = create_alike(set, set->count * group, &made, err);
     if (status != TRM_OK)
         return status;
-    for (int i = 0; i < set->source_count; i++) {
-        uint16_t index;
-        status = data_set_source(made, set->source_names[i], strlen(set->source_names[i]), &index, err);
-        if (status != TRM_OK)
-            goto fail;
-    }
     made->groups = malloc((set->count + 1) * sizeof *made->groups);
     if (!made->groups) {
-        status = trm_fail_memory(err, (set->count + 1) * sizeof *made->groups);
-        goto fail;
+        data_set_destroy(made);
+        return trm_fail_memory(err, (set->count + 1) * sizeof *made->groups);
     }
     made->group_count = set->count;
 
     for (size_t i = 0; i < set->count; i++) {
-        uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS];
         const size_t first = i * group;
         made->groups[i] = (int32_t)first;
-        data_sudoku_grid(set->seq_len, set->inputs + i * cells, puzzle);
-        data_sudoku_grid(set->seq_len, set->labels + i * cells, answer);
+        memcpy(made->inputs + first * cells, set->inputs + i * cells, cells);
+        memcpy(made->labels + first * cells, set->labels + i * cells, cells);
+        for (int copy = 1; copy <= copies; copy++) {
+            const size_t row = first + (size_t)copy;
+            data_set_image(set, i, copy, rng, made->inputs + row * cells, made->labels + row * cells);
+        }
         for (size_t row = first; row < first + group; row++) {
-            uint8_t puzzle_image[SUDOKU_MAX_CELLS], answer_image[SUDOKU_MAX_CELLS];
-            const bool original = row == first;
-            if (!original)
-                data_sudoku_shuffle(set->sudoku_size, rng, puzzle, answer, puzzle_image, answer_image);
-            data_sudoku_tokens(set->seq_len, original ? puzzle : puzzle_image, made->inputs + row * cells);
-            data_sudoku_tokens(set->seq_len, original ? answer : answer_image, made->labels + row * cells);
             made->ratings[row] = set->ratings[i];
             made->sources[row] = set->sources[i];
         }
@@ -159,8 +212,4 @@ trm_status data_set_augment(const struct data_set *set, int copies, struct data_
     made->groups[set->count] = (int32_t)made->count;
     *augmented = made;
     return TRM_OK;
-
-fail:
-    data_set_destroy(made);
-    return status;
 }

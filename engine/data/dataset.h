@@ -1,13 +1,14 @@
 /* dataset.h - puzzles in memory: what the trainer draws from and what evaluation walks through.
  *
- * Reads the two forms of the field: the Sudoku-Extreme CSV (source,question,answer,rating) and the
+ * Reads the two forms of the field: CSV (source,question,answer,rating) as Sudoku-Extreme and Maze-Hard have it and the
  * directory layout of the original scripts (dataset.json, all__inputs.npy, all__labels.npy,
  * all__puzzle_identifiers.npy, all__puzzle_indices.npy, all__group_indices.npy, with an optional
  * train/ or test/ level chosen by the caller's path). Tokens are the original's: for Sudoku
- * 0 padding, 1 blank, digit d is d + 1. Immutable once loaded: any thread. */
+ * 0 padding, 1 blank, digit d is d + 1; for mazes enum maze_cell. Immutable once loaded: any thread. */
 #ifndef TRM_ENGINE_DATA_DATASET_H
 #define TRM_ENGINE_DATA_DATASET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ struct data_set {
     int vocab_size;       /* tokens are 0 .. vocab_size - 1 */
     int num_identifiers;  /* puzzle identifiers are 0 .. num_identifiers - 1; 1 for Sudoku */
     int sudoku_size;      /* 4, 6 or 9 when every row is a Sudoku of that size, else 0 */
+    int maze_side;        /* when every row is a maze with a shortest path for an answer, else 0 */
     size_t count;         /* puzzles */
     uint8_t *inputs;      /* [count, seq_len] tokens (vocab_size <= 256) */
     uint8_t *labels;      /* [count, seq_len] tokens; 0 = ignored (the original's ignore_label_id) */
@@ -43,14 +45,25 @@ trm_status data_set_create(int seq_len, int vocab_size, size_t count, struct dat
 /* The same for Sudoku of `size`: seq_len size * size, vocab_size size + 2. */
 trm_status data_set_create_sudoku(int size, size_t count, struct data_set **set, trm_error *err);
 
+/* The same for mazes of `side` (2 to 64): seq_len side * side, vocab_size MAZE_VOCAB. */
+trm_status data_set_create_maze(int side, size_t count, struct data_set **set, trm_error *err);
+
+/* Whether the labels of `row`, of a set that is said to be of Sudoku or of mazes, are a right answer to its inputs. */
+bool data_set_is_right(const struct data_set *set, size_t row);
+
 /* The index of the source called `name` ([length] bytes, printable ASCII), added when it is new. TRM_FORMAT
  * for a name that is not printable or when there are too many. */
 trm_status data_set_source(struct data_set *set, const char *name, size_t length, uint16_t *index, trm_error *err);
 
-/* A new set with each Sudoku of `set` followed by `copies` random symmetric images of it, one group
- * each. TRM_INVALID when `set` is not of Sudoku. */
+/* A new set with each puzzle of `set` followed by `copies` symmetric images of it, one group each: of a Sudoku random
+ * ones, of a maze (which has no more than 7) each another. TRM_INVALID when `set` is of neither. */
 trm_status data_set_augment(const struct data_set *set, int copies, struct data_rng *rng, struct data_set **augmented,
                             trm_error *err);
+
+/* Writes a symmetric image of `row` to inputs and labels ([seq_len] each), in a set of Sudoku or mazes: of a maze the
+ * image of that number (data_maze_image_cell()), of a Sudoku a random one, whatever the number. */
+void data_set_image(const struct data_set *set, size_t row, int image, struct data_rng *rng, uint8_t *inputs,
+                    uint8_t *labels);
 
 /* Writes the original layout under `dir` (created; files replaced atomically), every row a puzzle of its own. */
 trm_status data_set_save(const struct data_set *set, const char *dir, trm_error *err);
@@ -68,8 +81,8 @@ trm_status data_set_save_metadata(const char *dir, const struct data_set_metadat
  */
 char *data_set_array_path(const char *dir, const char *name);
 
-/* Writes a set of Sudoku as CSV: to an open stream (whose errors are the caller's to check), or to a
- * file that is replaced atomically. TRM_INVALID when `set` is not of Sudoku. */
+/* Writes a set of Sudoku or mazes as CSV: to an open stream (whose errors are the caller's to check), or to a
+ * file that is replaced atomically. TRM_INVALID when `set` is of neither. */
 trm_status data_set_print_csv(const struct data_set *set, FILE *stream, trm_error *err);
 trm_status data_set_save_csv(const struct data_set *set, const char *path, trm_error *err);
 

@@ -1,9 +1,11 @@
-/* dataset_csv.c - the Sudoku-Extreme form: a header line, then `source,question,answer,rating`, blanks
- * as dots or zeros. Files come from strangers: every line is checked and an error names it. */
+/* dataset_csv.c - the form of Sudoku-Extreme and Maze-Hard: a header line, then `source,question,answer,rating`, the
+ * blanks of Sudoku as dots or zeros, the cells of mazes as "# SGo". Files come from strangers: every line is checked
+ * and an error names it. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/data/dataset.h"
+#include "engine/data/maze.h"
 #include "engine/data/sudoku.h"
 #include "engine/file.h"
 
@@ -52,13 +54,15 @@ static bool split(struct text line, struct text *fields, int count) {
     return true;
 }
 
-/* Reads a grid of `size` with values up to `size`; the first bad cell, or -1 when all are good. */
-static int parse_grid(struct text field, int size, uint8_t *grid) {
-    for (int i = 0; i < size * size; i++) {
+/* Reads the cells of `set`'s kind of puzzle as tokens; the first bad cell, or -1 when all are good. */
+static int parse_cells(struct text field, const struct data_set *set, uint8_t *tokens) {
+    for (int i = 0; i < set->seq_len; i++) {
         const char c = field.bytes[i];
-        if (c != '.' && (c < '0' || c > '0' + size))
+        const char *symbol = set->maze_side ? memchr(MAZE_SYMBOLS, c, strlen(MAZE_SYMBOLS)) : NULL;
+        const bool digit = !set->maze_side && (c == '.' || (c >= '0' && c <= '0' + set->sudoku_size));
+        if (!symbol && !digit)
             return i;
-        grid[i] = c == '.' ? 0 : (uint8_t)(c - '0');
+        tokens[i] = (uint8_t)(1 + (symbol ? symbol - MAZE_SYMBOLS : c == '.' ? 0 : c - '0'));
     }
     return -1;
 }
@@ -86,22 +90,25 @@ static trm_status parse_row(struct text line, struct data_set *set, size_t row, 
     if (!split(line, field, 4))
         return trm_fail(err, TRM_FORMAT, "not four fields source,question,answer,rating");
 
-    const int size = set->sudoku_size;
+    const int side = set->maze_side ? set->maze_side : set->sudoku_size;
     const size_t cells = (size_t)set->seq_len;
-    uint8_t grid[2][SUDOKU_MAX_CELLS]; /* question, answer */
+    uint8_t *const tokens[2] = {set->inputs + row * cells, set->labels + row * cells};
     for (int i = 0; i < 2; i++) {
         const char *what = i == 0 ? "question" : "answer";
         if (field[1 + i].length != cells)
             return trm_fail(err, TRM_FORMAT, "the %s has %zu cells, not %zu", what, field[1 + i].length, cells);
-        const int bad = parse_grid(field[1 + i], size, grid[i]);
+        const int bad = parse_cells(field[1 + i], set, tokens[i]);
         if (bad >= 0)
-            return trm_fail(err, TRM_FORMAT, "the %s has a bad symbol at row %d, column %d", what, bad / size + 1,
-                            bad % size + 1);
+            return trm_fail(err, TRM_FORMAT, "the %s has a bad symbol at row %d, column %d", what, bad / side + 1,
+                            bad % side + 1);
     }
-    if (!data_sudoku_verify(size, grid[0], grid[1]))
-        return trm_fail(err, TRM_FORMAT, "the answer breaks the rules or a clue");
-    data_sudoku_tokens(set->seq_len, grid[0], set->inputs + row * cells);
-    data_sudoku_tokens(set->seq_len, grid[1], set->labels + row * cells);
+    if (!data_set_is_right(set, row)) {
+        const char *fault = set->maze_side ? data_maze_fault(side, tokens[0]) : NULL;
+        return trm_fail(err, TRM_FORMAT, "%s",
+                        fault            ? fault
+                        : set->maze_side ? "the answer is not a shortest path"
+                                         : "the answer breaks the rules or a clue");
+    }
 
     trm_status status = parse_rating(field[3], &set->ratings[row], err);
     if (status == TRM_OK)
@@ -109,10 +116,17 @@ static trm_status parse_row(struct text line, struct data_set *set, size_t row, 
     return status;
 }
 
-/* The size of Sudoku of a file, from its first row; 0 if that has no question of a known size. */
-static int size_of_row(struct text line) {
+/* A set for `count` puzzles of the kind that the first row has: mazes have a start. */
+static trm_status create_for(struct text line, const char *path, size_t count, struct data_set **set, trm_error *err) {
     struct text field[4];
-    return split(line, field, 4) && field[1].length <= SUDOKU_MAX_CELLS ? data_sudoku_size_of((int)field[1].length) : 0;
+    const bool whole = split(line, field, 4) && field[1].length <= MAZE_MAX_CELLS;
+    const bool maze = whole && memchr(field[1].bytes, MAZE_SYMBOLS[MAZE_START - 1], field[1].length);
+    const int cells = whole ? (int)field[1].length : 0;
+    if (maze && data_maze_side_of(cells))
+        return data_set_create_maze(data_maze_side_of(cells), count, set, err);
+    if (!maze && data_sudoku_size_of(cells))
+        return data_set_create_sudoku(data_sudoku_size_of(cells), count, set, err);
+    return trm_fail(err, TRM_FORMAT, "%s:2: neither a Sudoku of 16, 36 or 81 cells nor a square maze", path);
 }
 
 trm_status data_set_load_csv(const char *path, size_t limit, struct data_set **set, trm_error *err) {
@@ -136,12 +150,7 @@ trm_status data_set_load_csv(const char *path, size_t limit, struct data_set **s
         status = trm_fail(err, TRM_FORMAT, "%s:2: no puzzle", path);
         goto out;
     }
-    const int size = size_of_row(line);
-    if (!size) {
-        status = trm_fail(err, TRM_FORMAT, "%s:2: not a Sudoku of 16, 36 or 81 cells", path);
-        goto out;
-    }
-    status = data_set_create_sudoku(size, count, &made, err);
+    status = create_for(line, path, count, &made, err);
     for (size_t row = 0; status == TRM_OK && row < count; row++) {
         trm_error reason;
         next_line(&rest, &line);
@@ -160,26 +169,28 @@ out:
     return status;
 }
 
-/* A row of tokens as text, blanks as dots. */
-static void format_cells(int cells, const uint8_t *tokens, char *text) {
-    for (int i = 0; i < cells; i++)
-        text[i] = tokens[i] == 1 ? '.' : (char)('0' + tokens[i] - 1);
-    text[cells] = '\0';
+/* A row of tokens as text, the blanks of Sudoku as dots. */
+static void print_cells(const struct data_set *set, const uint8_t *tokens, FILE *stream) {
+    static const char DIGITS[] = ".123456789";
+    const char *symbols = set->maze_side ? MAZE_SYMBOLS : DIGITS;
+    for (int i = 0; i < set->seq_len; i++)
+        putc(symbols[tokens[i] - 1], stream);
 }
 
 trm_status data_set_print_csv(const struct data_set *set, FILE *stream, trm_error *err) {
-    if (!set->sudoku_size)
-        return trm_fail(err, TRM_INVALID, "only Sudoku can be written as CSV");
+    if (!set->sudoku_size && !set->maze_side)
+        return trm_fail(err, TRM_INVALID, "only Sudoku and mazes can be written as CSV");
     fprintf(stream, "%s\n", HEADER);
     for (size_t row = 0; row < set->count; row++) {
-        char question[SUDOKU_MAX_CELLS + 1], answer[SUDOKU_MAX_CELLS + 1], rating[16] = "";
         const size_t first = row * (size_t)set->seq_len;
-        format_cells(set->seq_len, set->inputs + first, question);
-        format_cells(set->seq_len, set->labels + first, answer);
+        fprintf(stream, "%s,", set->source_count ? set->source_names[set->sources[row]] : "unknown");
+        print_cells(set, set->inputs + first, stream);
+        putc(',', stream);
+        print_cells(set, set->labels + first, stream);
+        putc(',', stream);
         if (set->ratings[row] >= 0)
-            snprintf(rating, sizeof rating, "%d", set->ratings[row]);
-        const char *source = set->source_count ? set->source_names[set->sources[row]] : "unknown";
-        fprintf(stream, "%s,%s,%s,%s\n", source, question, answer, rating);
+            fprintf(stream, "%d", set->ratings[row]);
+        putc('\n', stream);
     }
     return TRM_OK;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/data/dataset.h"
+#include "engine/data/maze.h"
 #include "engine/data/npy.h"
 #include "engine/data/sudoku.h"
 
@@ -158,23 +159,23 @@ static trm_status copy_part(const char *dir, const struct part *part, struct dat
     return TRM_OK;
 }
 
-/* The size of Sudoku that every row is of, or 0. */
-static int find_sudoku_size(const struct data_set *set) {
+static bool all_right(const struct data_set *set) {
+    size_t row = 0;
+    while (row < set->count && data_set_is_right(set, row))
+        row++;
+    return row == set->count;
+}
+
+/* Marks a set as one of Sudoku, or of mazes, if all its rows are that. */
+static void find_kind(struct data_set *set) {
     const int size = data_sudoku_size_of(set->seq_len);
-    if (!size || set->vocab_size != size + 2)
-        return 0;
-    for (size_t row = 0; row < set->count; row++) {
-        const uint8_t *inputs = set->inputs + row * (size_t)set->seq_len;
-        const uint8_t *labels = set->labels + row * (size_t)set->seq_len;
-        uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS];
-        if (memchr(inputs, 0, (size_t)set->seq_len) || memchr(labels, 0, (size_t)set->seq_len))
-            return 0;
-        data_sudoku_grid(set->seq_len, inputs, puzzle);
-        data_sudoku_grid(set->seq_len, labels, answer);
-        if (!data_sudoku_verify(size, puzzle, answer))
-            return 0;
-    }
-    return size;
+    set->sudoku_size = set->vocab_size == size + 2 ? size : 0;
+    if (set->sudoku_size && all_right(set))
+        return;
+    set->sudoku_size = 0;
+    set->maze_side = set->vocab_size == MAZE_VOCAB ? data_maze_side_of(set->seq_len) : 0;
+    if (!all_right(set))
+        set->maze_side = 0;
 }
 
 /* Opens the parts that "sets" names; *count of them need closing, whatever the status. */
@@ -256,7 +257,7 @@ trm_status data_set_load_dir(const char *dir, size_t limit, struct data_set **se
     if (status != TRM_OK)
         goto out;
     made->groups[made->group_count] = (int32_t)rows;
-    made->sudoku_size = find_sudoku_size(made);
+    find_kind(made);
     *set = made;
     made = NULL;
 

@@ -15,6 +15,7 @@ struct work {
     enum sudoku_class classes[SUDOKU_CLASSES]; /* [class_count] taken in turn */
     uint16_t sources[SUDOKU_CLASSES];          /* [class_count] */
     int class_count;
+    int min_moves; /* of mazes */
     atomic_size_t next, done;
     atomic_bool gave_up;
 };
@@ -45,6 +46,13 @@ static bool make_row(struct work *work, size_t row) {
     uint8_t puzzle[SUDOKU_MAX_CELLS], solution[SUDOKU_MAX_CELLS];
     int rating;
     data_rng_seed(&rng, work->base + row);
+    if (set->maze_side) {
+        const size_t first = row * (size_t)set->seq_len;
+        const bool made = data_maze_generate(set->maze_side, work->min_moves, &rng, set->inputs + first,
+                                             set->labels + first, &set->ratings[row]);
+        set->sources[row] = work->sources[0];
+        return made;
+    }
     const int turn = choose_turn(work, row, &rng);
     if (!data_sudoku_generate(set->sudoku_size, work->classes[turn], &rng, puzzle, solution, &rating))
         return false;
@@ -98,6 +106,10 @@ static void choose_classes(struct work *work) {
 }
 
 static trm_status name_sources(struct work *work, trm_error *err) {
+    static const char MAZE_SOURCE[] = "generated_maze";
+    if (work->options->maze)
+        return data_set_source(work->set, MAZE_SOURCE, strlen(MAZE_SOURCE), &work->sources[0], err);
+    choose_classes(work);
     for (int i = 0; i < work->class_count; i++) {
         char name[32];
         snprintf(name, sizeof name, "generated_%s", data_class_name(work->classes[i]));
@@ -108,19 +120,38 @@ static trm_status name_sources(struct work *work, trm_error *err) {
     return TRM_OK;
 }
 
+static trm_status create_set(struct work *work, trm_error *err) {
+    const struct data_generate_options *options = work->options;
+    if (!options->maze)
+        return data_set_create_sudoku(options->size, options->count, &work->set, err);
+    if (options->size < MAZE_MIN_GENERATED || options->min_moves < 0)
+        return trm_fail(err, TRM_INVALID, "mazes of side %d and %d moves cannot be made", options->size,
+                        options->min_moves);
+    work->min_moves = options->min_moves > 0 ? options->min_moves : data_maze_hard_moves(options->size);
+    return data_set_create_maze(options->size, options->count, &work->set, err);
+}
+
+static trm_status give_up(const struct work *work, trm_error *err) {
+    const struct data_generate_options *options = work->options;
+    if (options->maze)
+        return trm_fail(err, TRM_UNSUPPORTED, "no maze of side %d with a path of %d moves was found", options->size,
+                        work->min_moves);
+    return trm_fail(err, TRM_UNSUPPORTED, "no %s Sudoku of size %d was found",
+                    options->shares || options->mixed ? "mixed" : data_class_name(options->wanted), options->size);
+}
+
 trm_status data_generate(const struct data_generate_options *options, struct data_set **set, trm_error *err) {
     *set = NULL;
     if (options->threads < 1)
         return trm_fail(err, TRM_INVALID, "puzzles cannot be made by %d threads", options->threads);
     struct work work = {.options = options};
-    trm_status status = data_set_create_sudoku(options->size, options->count, &work.set, err);
+    trm_status status = create_set(&work, err);
     if (status != TRM_OK)
         return status;
 
     struct data_rng rng;
     data_rng_seed(&rng, options->seed);
     work.base = data_rng_next(&rng);
-    choose_classes(&work);
     status = name_sources(&work, err);
     pthread_t *helpers = calloc((size_t)options->threads, sizeof *helpers);
     if (status == TRM_OK && !helpers)
@@ -133,9 +164,7 @@ trm_status data_generate(const struct data_generate_options *options, struct dat
         while (started > 0)
             pthread_join(helpers[--started], NULL);
         if (atomic_load(&work.gave_up))
-            status =
-                trm_fail(err, TRM_UNSUPPORTED, "no %s Sudoku of size %d was found",
-                         options->shares || options->mixed ? "mixed" : data_class_name(options->wanted), options->size);
+            status = give_up(&work, err);
     }
     free(helpers);
     if (status != TRM_OK)

@@ -1,18 +1,21 @@
-/* generate.h - whole data sets of new Sudoku. */
+/* generate.h - whole data sets of new Sudoku or mazes. */
 #ifndef TRM_ENGINE_DATA_GENERATE_H
 #define TRM_ENGINE_DATA_GENERATE_H
 
 #include <stdbool.h>
 
 #include "engine/data/dataset.h"
+#include "engine/data/maze.h"
 #include "engine/data/sudoku.h"
 
 struct data_generate_options {
-    int size;     /* 4, 6 or 9 */
+    bool maze;    /* mazes; else Sudoku */
+    int size;     /* of Sudoku 4, 6 or 9; of mazes the side, 5 to 64 */
     size_t count; /* puzzles to make */
     bool mixed;   /* every class that the size has, in turn; else all are `wanted` */
     enum sudoku_class wanted;
     const double *shares; /* [SUDOKU_CLASSES] instead of the two above: relative frequencies; or NULL */
+    int min_moves;        /* of mazes: the length of the path at least; 0: data_maze_hard_moves() */
     uint64_t seed;
     int threads;                                  /* at least 1; the calling thread is one of them */
     void (*progress)(void *context, size_t done); /* called on the calling thread, often; may be NULL */
@@ -20,7 +23,8 @@ struct data_generate_options {
 };
 
 /* Makes the puzzles; the same options give the same set, whatever the number of threads. Sources are
- * "generated_easy" and so on, ratings are guesses. TRM_UNSUPPORTED when the size has no such puzzles. */
+ * "generated_easy" and so on, ratings are guesses; of mazes "generated_maze" and moves. TRM_UNSUPPORTED when the size
+ * has no such puzzles. */
 trm_status data_generate(const struct data_generate_options *options, struct data_set **set, trm_error *err);
 
 /* "easy", "medium", "hard", "very-hard". */

@@ -17,8 +17,11 @@
 enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000 };
 
 static const char HELP[] =
-    "usage: trm-data sudoku --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S] [--json]\n"
+    "usage: trm-data sudoku|maze --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S] "
+    "[--json]\n"
     "       trm-data generate sudoku --count N [--size 4|6|9] [--class CLASS] [--seed S] [--threads N]\n"
+    "                [--out FILE] [--json]\n"
+    "       trm-data generate maze --count N [--size 5..64] [--min-moves N] [--seed S] [--threads N]\n"
     "                [--out FILE] [--json]\n"
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
     "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
@@ -27,11 +30,13 @@ static const char HELP[] =
     "       trm-data --help | --version\n"
     "\n"
     "sudoku     writes the puzzles of a CSV file in the layout of the original scripts: DIR/identifiers.json and\n"
-    "           DIR/train (or DIR/test) with dataset.json and all__*.npy. --augment N adds N random symmetric\n"
-    "           images of every puzzle.\n"
+    "maze       DIR/train (or DIR/test) with dataset.json and all__*.npy. --augment N adds N random symmetric\n"
+    "           images of every Sudoku, or N of the 7 other images of every maze.\n"
     "generate   makes puzzles with one solution as CSV, to standard output unless --out is given. CLASS is easy,\n"
     "           medium (singles only), hard (1 to 3 guesses), very-hard (more) or mixed (the default: all that\n"
-    "           the size has, in equal parts). The same seed gives the same puzzles.\n"
+    "           the size has, in equal parts). Mazes (side 30 unless said otherwise) have one shortest path, of\n"
+    "           at least --min-moves moves: by default 111 at side 30, as many in proportion to the cells at\n"
+    "           others. The same seed gives the same puzzles.\n"
     "verify     checks that every line has a right answer and no other, and counts sources and ratings.\n"
     "import     converts a checkpoint that PyTorch wrote to safetensors. --config describes the model as\n"
     "           config/models/ does; nothing that the checkpoint may contain is run.\n"
@@ -42,7 +47,8 @@ static const char HELP[] =
     "           tells servers which task each identifier is; with --identifiers it alone is written, for a data set\n"
     "           that the original's script made.\n"
     "\n"
-    "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros.\n"
+    "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros;\n"
+    "mazes are written with # (wall), space, S (start), G (goal) and o (path).\n"
     "--limit N takes the first N puzzles. --json prints results for programs.\n"
     "Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
@@ -50,7 +56,7 @@ static const char HELP[] =
 struct options {
     const char *csv, *out, *split, *config, *puzzle;
     const char *from, *subsets, *test, *identifiers;
-    long limit, augment, size, count, threads;
+    long limit, augment, size, count, threads, min_moves;
     unsigned long long seed;
     bool mixed, json;
     enum sudoku_class wanted;
@@ -99,6 +105,7 @@ enum option_code {
     SIZE,
     COUNT,
     CLASS,
+    MIN_MOVES,
     SEED,
     THREADS,
     JSON,
@@ -138,11 +145,13 @@ static bool take_option(int code, const char *value, struct options *options) {
     case AUGMENT:
         return trm_parse_number(value, 0, MAX_COPIES, &options->augment);
     case SIZE:
-        return trm_parse_number(value, 4, 9, &options->size) && data_sudoku_box_rows((int)options->size);
+        return trm_parse_number(value, 4, MAZE_MAX_SIDE, &options->size);
     case COUNT:
         return trm_parse_number(value, 1, INT32_MAX, &options->count);
     case CLASS:
         return parse_class(value, options);
+    case MIN_MOVES:
+        return trm_parse_number(value, 1, MAZE_MAX_CELLS, &options->min_moves);
     case SEED:
         return parse_seed(value, &options->seed);
     case THREADS:
@@ -163,7 +172,7 @@ static bool take_option(int code, const char *value, struct options *options) {
 
 /* Reads the options that `known` names from argv[1] on; 0 or EXIT_USAGE. */
 static int parse_options(int argc, char **argv, const struct option *known, struct options *options) {
-    *options = (struct options){.split = "train", .size = 9, .threads = 1, .mixed = true};
+    *options = (struct options){.split = "train", .threads = 1, .mixed = true};
     opterr = 0;
     for (;;) {
         int index = 0;
@@ -208,7 +217,8 @@ static int print_json(json_t *object) {
     return EXIT_FAILURE;
 }
 
-static int run_sudoku(int argc, char **argv) {
+/* The commands sudoku and maze. */
+static int run_convert(bool maze, int argc, char **argv) {
     static const struct option KNOWN[] = {{"csv", required_argument, NULL, CSV},
                                           {"out", required_argument, NULL, OUT},
                                           {"split", required_argument, NULL, SPLIT},
@@ -221,7 +231,7 @@ static int run_sudoku(int argc, char **argv) {
     if (parse_options(argc, argv, KNOWN, &options) != 0)
         return EXIT_USAGE;
     if (!options.csv || !options.out)
-        return usage_error("sudoku needs --csv and --out");
+        return usage_error("%s needs --csv and --out", argv[0]);
 
     struct data_set *set = NULL, *augmented = NULL;
     struct data_rng rng;
@@ -232,6 +242,8 @@ static int run_sudoku(int argc, char **argv) {
     trm_status status = dir ? TRM_OK : trm_fail_memory(&err, strlen(options.out));
     if (status == TRM_OK)
         status = data_set_load_csv(options.csv, (size_t)options.limit, &set, &err);
+    if (status == TRM_OK && maze != (set->maze_side > 0))
+        status = trm_fail(&err, TRM_FORMAT, "%.200s: its puzzles are not of this kind", options.csv);
     if (status == TRM_OK)
         status = data_set_augment(set, (int)options.augment, &rng, &augmented, &err);
     if (status == TRM_OK)
@@ -272,24 +284,36 @@ static void show_progress(void *context, size_t done) {
 }
 
 static int run_generate(int argc, char **argv) {
-    static const struct option KNOWN[] = {
+    static const struct option KNOWN_SUDOKU[] = {
         {"out", required_argument, NULL, OUT},     {"size", required_argument, NULL, SIZE},
         {"count", required_argument, NULL, COUNT}, {"class", required_argument, NULL, CLASS},
         {"seed", required_argument, NULL, SEED},   {"threads", required_argument, NULL, THREADS},
         {"json", no_argument, NULL, JSON},         {0}};
+    static const struct option KNOWN_MAZE[] = {
+        {"out", required_argument, NULL, OUT},     {"size", required_argument, NULL, SIZE},
+        {"count", required_argument, NULL, COUNT}, {"min-moves", required_argument, NULL, MIN_MOVES},
+        {"seed", required_argument, NULL, SEED},   {"threads", required_argument, NULL, THREADS},
+        {"json", no_argument, NULL, JSON},         {0}};
     struct options options;
-    if (argc < 2 || strcmp(argv[1], "sudoku") != 0)
-        return usage_error("what to generate is missing: trm-data generate sudoku --count N");
-    if (parse_options(argc - 1, argv + 1, KNOWN, &options) != 0)
+    const bool maze = argc > 1 && strcmp(argv[1], "maze") == 0;
+    if (!maze && (argc < 2 || strcmp(argv[1], "sudoku") != 0))
+        return usage_error("what to generate is missing: trm-data generate sudoku|maze --count N");
+    if (parse_options(argc - 1, argv + 1, maze ? KNOWN_MAZE : KNOWN_SUDOKU, &options) != 0)
         return EXIT_USAGE;
+    if (!options.size)
+        options.size = maze ? 30 : 9;
+    if (maze ? options.size < MAZE_MIN_GENERATED : !data_sudoku_box_rows((int)options.size))
+        return usage_error("bad value for --size");
     if (!options.count)
-        return usage_error("generate sudoku needs --count");
+        return usage_error("generate needs --count");
     if (options.json && !options.out)
         return usage_error("--json needs --out: standard output has the puzzles");
 
     const bool terminal = isatty(STDERR_FILENO);
     struct progress progress = {.total = (size_t)options.count, .start = trm_clock()};
-    const struct data_generate_options wanted = {.size = (int)options.size,
+    const struct data_generate_options wanted = {.maze = maze,
+                                                 .size = (int)options.size,
+                                                 .min_moves = (int)options.min_moves,
                                                  .count = (size_t)options.count,
                                                  .mixed = options.mixed,
                                                  .wanted = options.wanted,
@@ -324,9 +348,10 @@ static int run_generate(int argc, char **argv) {
 /* What verify finds, of one source or of all. */
 struct tally {
     long puzzles, unique, none, few, many, unrated; /* by rating: 0, 1 to 3, more, unknown */
+    long moves, shortest, longest;                  /* of mazes: of all, the least, the most */
 };
 
-static void count_row(struct tally *tally, bool unique, int32_t rating) {
+static void count_sudoku(struct tally *tally, bool unique, int32_t rating) {
     tally->puzzles++;
     tally->unique += unique;
     tally->none += rating == 0;
@@ -335,35 +360,74 @@ static void count_row(struct tally *tally, bool unique, int32_t rating) {
     tally->unrated += rating < 0;
 }
 
-static json_t *tally_json(const struct tally *tally) {
+static void count_maze(struct tally *tally, bool unique, int moves) {
+    tally->shortest = tally->puzzles == 0 || moves < tally->shortest ? moves : tally->shortest;
+    tally->longest = moves > tally->longest ? moves : tally->longest;
+    tally->puzzles++;
+    tally->unique += unique;
+    tally->moves += moves;
+}
+
+static double mean_moves(const struct tally *tally) {
+    return (double)tally->moves / (double)tally->puzzles;
+}
+
+static json_t *tally_json(const struct tally *tally, bool maze) {
+    if (maze)
+        return json_pack("{s:I, s:I, s:{s:I, s:f, s:I}}", "puzzles", (json_int_t)tally->puzzles, "unique",
+                         (json_int_t)tally->unique, "moves", "least", (json_int_t)tally->shortest, "mean",
+                         mean_moves(tally), "most", (json_int_t)tally->longest);
     return json_pack("{s:I, s:I, s:{s:I, s:I, s:I, s:I}}", "puzzles", (json_int_t)tally->puzzles, "unique",
                      (json_int_t)tally->unique, "rating", "0", (json_int_t)tally->none, "1-3", (json_int_t)tally->few,
                      "more", (json_int_t)tally->many, "unknown", (json_int_t)tally->unrated);
 }
 
-static void print_tally(const char *name, const struct tally *tally) {
-    printf("%-28s %9ld %9ld %9ld %9ld %9ld %9ld\n", name, tally->puzzles, tally->unique, tally->none, tally->few,
-           tally->many, tally->unrated);
+static void print_tally(const char *name, const struct tally *tally, bool maze) {
+    printf("%-28s %9ld %9ld", name, tally->puzzles, tally->unique);
+    if (maze)
+        printf(" %9ld %9.1f %9ld\n", tally->shortest, mean_moves(tally), tally->longest);
+    else
+        printf(" %9ld %9ld %9ld %9ld\n", tally->none, tally->few, tally->many, tally->unrated);
 }
 
 static int print_tallies(const struct data_set *set, const struct tally *all, const struct tally *sources, bool json) {
+    const bool maze = set->maze_side > 0;
     if (!json) {
-        printf("%-28s %9s %9s %9s %9s %9s %9s\n", "source", "puzzles", "unique", "rating 0", "1-3", "more", "unknown");
+        printf("%-28s %9s %9s %s\n", "source", "puzzles", "unique",
+               maze ? "least moves    mean      most" : " rating 0       1-3      more   unknown");
         for (int i = 0; i < set->source_count; i++)
-            print_tally(set->source_names[i], &sources[i]);
-        print_tally("all", all);
+            print_tally(set->source_names[i], &sources[i], maze);
+        print_tally("all", all, maze);
         return EXIT_SUCCESS;
     }
-    json_t *object = tally_json(all), *by_source = json_object();
+    json_t *object = tally_json(all, maze), *by_source = json_object();
     bool complete = object && by_source;
     for (int i = 0; complete && i < set->source_count; i++)
-        complete = json_object_set_new(by_source, set->source_names[i], tally_json(&sources[i])) == 0;
+        complete = json_object_set_new(by_source, set->source_names[i], tally_json(&sources[i], maze)) == 0;
     if (!complete || json_object_set(object, "by_source", by_source) != 0) {
         json_decref(object);
         object = NULL;
     }
     json_decref(by_source);
     return print_json(object);
+}
+
+/* Counts one row; false if it has another answer too. */
+static bool count_row(const struct data_set *set, size_t row, struct tally *all, struct tally *source) {
+    const uint8_t *inputs = set->inputs + row * (size_t)set->seq_len;
+    bool unique;
+    if (set->maze_side) {
+        const int moves = data_maze_solve(set->maze_side, inputs, NULL, &unique);
+        count_maze(all, unique, moves);
+        count_maze(source, unique, moves);
+    } else {
+        uint8_t puzzle[SUDOKU_MAX_CELLS];
+        data_sudoku_grid(set->seq_len, inputs, puzzle);
+        unique = data_sudoku_solve(set->sudoku_size, puzzle, 2, NULL, NULL) == 1;
+        count_sudoku(all, unique, set->ratings[row]);
+        count_sudoku(source, unique, set->ratings[row]);
+    }
+    return unique;
 }
 
 static int run_verify(int argc, char **argv) {
@@ -388,13 +452,8 @@ static int run_verify(int argc, char **argv) {
         return failure(&err);
     }
     for (size_t row = 0; row < set->count; row++) {
-        uint8_t puzzle[SUDOKU_MAX_CELLS];
-        data_sudoku_grid(set->seq_len, set->inputs + row * (size_t)set->seq_len, puzzle);
-        const bool unique = data_sudoku_solve(set->sudoku_size, puzzle, 2, NULL, NULL) == 1;
-        if (!unique)
+        if (!count_row(set, row, &all, &sources[set->sources[row]]))
             fprintf(stderr, "%s:%zu: more than one solution\n", options.csv, row + 2);
-        count_row(&all, unique, set->ratings[row]);
-        count_row(&sources[set->sources[row]], unique, set->ratings[row]);
     }
     int result = print_tallies(set, &all, sources, options.json);
     if (all.unique < all.puzzles)
@@ -557,8 +616,8 @@ int main(int argc, char **argv) {
         puts("trm-data " TRM_VERSION);
         return EXIT_SUCCESS;
     }
-    if (strcmp(command, "sudoku") == 0)
-        return run_sudoku(argc - 1, argv + 1);
+    if (strcmp(command, "sudoku") == 0 || strcmp(command, "maze") == 0)
+        return run_convert(strcmp(command, "maze") == 0, argc - 1, argv + 1);
     if (strcmp(command, "generate") == 0)
         return run_generate(argc - 1, argv + 1);
     if (strcmp(command, "verify") == 0)

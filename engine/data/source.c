@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/data/sudoku.h"
+#include "engine/data/maze.h"
 
 struct data_source {
     bool augment;
@@ -77,24 +77,15 @@ static int draw_part(const data_source *source, struct data_rng *rng) {
     return part;
 }
 
-/* A random symmetric image of one Sudoku, in tokens. */
-static void draw_image(const struct data_set *set, struct data_rng *rng, size_t row, uint8_t *inputs, uint8_t *labels) {
-    uint8_t grid[2][SUDOKU_MAX_CELLS], image[2][SUDOKU_MAX_CELLS]; /* puzzle, answer */
-    data_sudoku_grid(set->seq_len, set->inputs + row * (size_t)set->seq_len, grid[0]);
-    data_sudoku_grid(set->seq_len, set->labels + row * (size_t)set->seq_len, grid[1]);
-    data_sudoku_shuffle(set->sudoku_size, rng, grid[0], grid[1], image[0], image[1]);
-    data_sudoku_tokens(set->seq_len, image[0], inputs);
-    data_sudoku_tokens(set->seq_len, image[1], labels);
-}
-
 void data_source_next(const data_source *source, struct data_rng *rng, uint8_t *inputs, uint8_t *labels,
                       int32_t *identifier, int *set_index, size_t *row) {
     *set_index = draw_part(source, rng);
     const struct data_set *set = source->parts[*set_index].set;
     *row = (size_t)data_rng_below(rng, (int)set->count);
     *identifier = set->identifiers[*row];
-    if (source->augment && set->sudoku_size) {
-        draw_image(set, rng, *row, inputs, labels);
+    if (source->augment && (set->sudoku_size || set->maze_side)) {
+        const int image = set->maze_side ? data_rng_below(rng, MAZE_IMAGES) : 0;
+        data_set_image(set, *row, image, rng, inputs, labels);
     } else {
         const size_t cells = (size_t)set->seq_len;
         memcpy(inputs, set->inputs + *row * cells, cells);

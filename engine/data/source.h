@@ -17,7 +17,8 @@ struct data_source_part {
     double weight;              /* > 0, relative to the other parts */
 };
 
-/* A source of `count` parts. With `augment`, each Sudoku drawn is replaced by a random symmetric image.
+/* A source of `count` parts. With `augment`, each Sudoku or maze drawn is replaced by a random
+ * symmetric image.
  * TRM_INVALID unless the sets agree in seq_len and vocab_size and the weights are positive numbers. */
 trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
                               trm_error *err);

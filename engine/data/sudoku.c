@@ -64,24 +64,29 @@ static void permute_lines(struct data_rng *rng, int size, int group, int *lines)
     }
 }
 
-void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, const uint8_t *solution,
-                         uint8_t *puzzle_out, uint8_t *solution_out) {
+void data_sudoku_draw_symmetry(int size, struct data_rng *rng, struct sudoku_symmetry *symmetry) {
     const int box_rows = data_sudoku_box_rows(size), box_cols = data_sudoku_box_cols(size);
     int rows[SUDOKU_MAX_SIZE], cols[SUDOKU_MAX_SIZE], order[SUDOKU_MAX_SIZE];
-    uint8_t digit[SUDOKU_MAX_SIZE + 1] = {0}; /* new digit of an old one; blank stays blank */
 
     permute_lines(rng, size, box_rows, rows);
     permute_lines(rng, size, box_cols, cols);
     data_rng_permute(rng, size, order);
+    symmetry->digit[0] = 0;
     for (int d = 0; d < size; d++)
-        digit[d + 1] = (uint8_t)(order[d] + 1);
+        symmetry->digit[d + 1] = (uint8_t)(order[d] + 1);
     const bool transpose = box_rows == box_cols && data_rng_below(rng, 2);
 
-    for (int r = 0; r < size; r++) {
-        for (int c = 0; c < size; c++) {
-            const int from = transpose ? cols[c] * size + rows[r] : rows[r] * size + cols[c];
-            puzzle_out[r * size + c] = digit[puzzle[from]];
-            solution_out[r * size + c] = digit[solution[from]];
-        }
+    for (int r = 0; r < size; r++)
+        for (int c = 0; c < size; c++)
+            symmetry->from[r * size + c] = (uint8_t)(transpose ? cols[c] * size + rows[r] : rows[r] * size + cols[c]);
+}
+
+void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, const uint8_t *solution,
+                         uint8_t *puzzle_out, uint8_t *solution_out) {
+    struct sudoku_symmetry symmetry;
+    data_sudoku_draw_symmetry(size, rng, &symmetry);
+    for (int i = 0; i < size * size; i++) {
+        puzzle_out[i] = symmetry.digit[puzzle[symmetry.from[i]]];
+        solution_out[i] = symmetry.digit[solution[symmetry.from[i]]];
     }
 }

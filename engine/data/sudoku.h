@@ -37,9 +37,15 @@ int data_sudoku_solve(int size, const uint8_t *puzzle, int limit, uint8_t *solut
 /* A random complete grid. */
 void data_sudoku_fill(int size, struct data_rng *rng, uint8_t *grid);
 
-/* One random element of the symmetry group, applied to both grids: digits permuted, rows within
- * bands, bands, columns within stacks, stacks, and (boxes being square) transposition.
- * `puzzle_out`/`solution_out` may not overlap the inputs. */
+/* One random element of the symmetry group: digits permuted, rows within bands, bands, columns within stacks,
+ * stacks, and (boxes being square) transposition. */
+struct sudoku_symmetry {
+    uint8_t from[SUDOKU_MAX_CELLS];     /* cell i of the image shows cell from[i] */
+    uint8_t digit[SUDOKU_MAX_SIZE + 1]; /* the new digit of an old one; blank stays blank */
+};
+void data_sudoku_draw_symmetry(int size, struct data_rng *rng, struct sudoku_symmetry *symmetry);
+
+/* The same applied to both grids. `puzzle_out`/`solution_out` may not overlap the inputs. */
 void data_sudoku_shuffle(int size, struct data_rng *rng, const uint8_t *puzzle, const uint8_t *solution,
                          uint8_t *puzzle_out, uint8_t *solution_out);
 

@@ -28,7 +28,8 @@ struct evaluation {
     const struct data_set *set;
     const struct train_eval_options *options;
     int threads, slots, max_steps;
-    size_t rollouts, tries;   /* of a row, of all rows: try t is rollout t % rollouts of row t / rollouts */
+    size_t rollouts,
+        tries; /* of a row (of each image), of all rows: try t is number t % rollouts of row t / rollouts */
     struct outcome *outcomes; /* [tries] */
     uint8_t *exact_at;        /* [tries, max_steps] 1 where the answer after that step was exact */
     atomic_size_t next_try, done;
@@ -56,8 +57,12 @@ static trm_status admit_try(struct worker *worker, size_t number) {
         .min_steps = evaluation->options->min_steps,
         .no_halt = !evaluation->options->halt,
         .verify = evaluation->options->halt && evaluation->options->verify,
-        .noise = rollout > 0 ? (float)evaluation->options->noise : 0.0f,
-        .seed = evaluation->options->seed + rollout,
+        .variation = (int)rollout,
+        .images = evaluation->options->augment,
+        .noise = (float)evaluation->options->noise,
+        .seed = evaluation->options->seed,
+        .restart_steps = evaluation->options->restart_steps,
+        .stride = (int)evaluation->rollouts,
     };
     const uint8_t *input = set->inputs + row * (size_t)set->seq_len;
     for (int i = 0; i < set->seq_len; i++)
@@ -210,23 +215,38 @@ static enum train_eval_difficulty difficulty_of(int32_t rating) {
     return rating <= 3 ? TRAIN_EVAL_FEW_GUESSES : TRAIN_EVAL_MANY_GUESSES;
 }
 
+/* What one puzzle's answer would have been, and what it would have cost, with its first 1, 2 ... `rollouts` tries.
+ * Returns the steps of all of them. */
+static uint64_t reduce_prefixes(const struct outcome *tries, size_t rollouts, struct train_eval_tries *prefixes) {
+    uint64_t steps = 0, needed = 0;
+    bool verified = false;
+    for (size_t r = 0; r < rollouts; r++) {
+        const struct outcome *chosen = &tries[choose(tries, r + 1)];
+        steps += (uint64_t)tries[r].steps;
+        needed = verified ? needed : steps;
+        verified = verified || tries[r].halt == TRM_HALT_VERIFIED;
+        prefixes[r].exact += chosen->right == chosen->cells;
+        prefixes[r].steps += steps;
+        prefixes[r].needed_steps += needed;
+    }
+    return steps;
+}
+
 static void reduce(const struct evaluation *evaluation, struct train_eval_result *result) {
     const struct data_set *set = evaluation->set;
     for (size_t row = 0; row < set->count; row++) {
         const struct outcome *tries = &evaluation->outcomes[row * evaluation->rollouts];
         const size_t chosen = choose(tries, evaluation->rollouts);
         const struct outcome *outcome = &tries[chosen];
-        uint64_t steps = 0;
         if (outcome->cells == 0)
             continue;
-        for (size_t r = 0; r < evaluation->rollouts; r++)
-            steps += (uint64_t)tries[r].steps;
+        const uint64_t steps = reduce_prefixes(tries, evaluation->rollouts, result->by_tries);
         const bool exact = outcome->right == outcome->cells;
         const bool halted = outcome->halt != TRM_HALT_MAX_STEPS;
         add_to_group(&result->all, exact, steps);
         if (set->sources[row] < result->source_count)
             add_to_group(&result->by_source[set->sources[row]], exact, steps);
-        if (set->ratings[row] >= 0)
+        if (set->sudoku_size && set->ratings[row] >= 0)
             add_to_group(&result->by_difficulty[difficulty_of(set->ratings[row])], exact, steps);
         result->cells += (uint64_t)outcome->cells;
         result->cells_right += (uint64_t)outcome->right;
@@ -234,8 +254,11 @@ static void reduce(const struct evaluation *evaluation, struct train_eval_result
         result->halted_exact += halted && exact;
         const uint8_t *exact_at =
             evaluation->exact_at + (row * evaluation->rollouts + chosen) * (size_t)evaluation->max_steps;
-        for (int step = 0; step < evaluation->max_steps; step++)
+        for (int step = 0; step < evaluation->max_steps; step++) {
             result->exact_by_step[step] += step < outcome->steps ? exact_at[step] : exact;
+            for (size_t r = 0; r < evaluation->rollouts; r++)
+                result->steps_by_step[step] += (uint64_t)(step < tries[r].steps ? step + 1 : tries[r].steps);
+        }
     }
 }
 
@@ -249,20 +272,26 @@ static trm_status check(struct evaluation *evaluation, const struct train_eval_o
         return trm_fail(err, TRM_INVALID, "the puzzles have a vocabulary of %d tokens, the model one of %d",
                         set->vocab_size, info->vocab_size);
     if (options->max_steps < 0 || options->min_steps < 0 || options->threads < 0 || options->slots < 0 ||
-        options->rollouts < 0)
+        options->rollouts < 0 || options->augment < 0 || options->restart_steps < 0)
         return trm_fail(err, TRM_INVALID, "an option of the evaluation is negative");
     if (options->threads > MAX_THREADS)
         return trm_fail(err, TRM_INVALID, "%d threads: at most %d are possible", options->threads, MAX_THREADS);
-    if (options->rollouts > MAX_ROLLOUTS)
-        return trm_fail(err, TRM_INVALID, "%d rollouts: at most %d are possible", options->rollouts, MAX_ROLLOUTS);
-    if (options->verify && info->puzzle != TRM_PUZZLE_SUDOKU)
+    const int rollouts = options->rollouts > 0 ? options->rollouts : 1;
+    const int images = options->augment > 0 ? options->augment : 1;
+    if (rollouts > MAX_ROLLOUTS / images)
+        return trm_fail(err, TRM_INVALID, "%d rollouts of %d images: at most %d tries are possible", rollouts, images,
+                        MAX_ROLLOUTS);
+    if (images > trm_model_images(evaluation->model))
+        return trm_fail(err, TRM_UNSUPPORTED, "the model's puzzles have %d images, not %d",
+                        trm_model_images(evaluation->model), images);
+    if (options->verify && !trm_model_has_verifier(evaluation->model))
         return trm_fail(err, TRM_UNSUPPORTED,
-                        "the model does not say that its puzzles are Sudokus: nothing verifies them");
+                        "the model does not say that its puzzles are Sudokus or mazes: nothing verifies them");
     evaluation->max_steps = options->max_steps > 0 ? options->max_steps : info->halt_max_steps;
     evaluation->threads = options->threads > 0 ? options->threads : 1;
     evaluation->slots = options->slots > 0 ? options->slots : DEFAULT_SLOTS;
 
-    evaluation->rollouts = options->rollouts > 0 ? (size_t)options->rollouts : 1;
+    evaluation->rollouts = (size_t)rollouts * (size_t)images;
     evaluation->tries = set->count * evaluation->rollouts;
 
     /* A small set is shared evenly: no thread takes it all at once. */
@@ -290,9 +319,13 @@ trm_status train_evaluate(trm_model *model, const struct data_set *set, const st
     result->source_count = set->source_count;
     result->exact_by_step = calloc(max_steps, sizeof *result->exact_by_step);
     result->by_source = calloc((size_t)set->source_count + 1, sizeof *result->by_source);
+    result->by_tries = calloc(evaluation.rollouts, sizeof *result->by_tries);
+    result->tries = (int)evaluation.rollouts;
+    result->steps_by_step = calloc(max_steps, sizeof *result->steps_by_step);
     evaluation.outcomes = calloc(set->count + 1, evaluation.rollouts * sizeof *evaluation.outcomes);
     evaluation.exact_at = calloc(set->count + 1, evaluation.rollouts * max_steps);
-    if (!result->exact_by_step || !result->by_source || !evaluation.outcomes || !evaluation.exact_at) {
+    if (!result->exact_by_step || !result->steps_by_step || !result->by_source || !result->by_tries ||
+        !evaluation.outcomes || !evaluation.exact_at) {
         status = trm_fail(err, TRM_NO_MEMORY, "out of memory for %zu puzzles of %zu x %zu steps", set->count,
                           evaluation.rollouts, max_steps);
         goto cleanup;
@@ -310,7 +343,9 @@ cleanup:
 }
 
 void train_eval_result_destroy(struct train_eval_result *result) {
+    free(result->by_tries);
     free(result->by_source);
+    free(result->steps_by_step);
     free(result->exact_by_step);
     *result = (struct train_eval_result){0};
 }

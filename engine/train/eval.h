@@ -5,7 +5,7 @@
  * not 0 (ignored); a puzzle is exact when all its counting cells are right; a puzzle without any
  * label cannot be judged and is left out.
  *
- * With several rollouts a puzzle's answer is that of the first one that the verifier accepted, or else
+ * With several tries a puzzle's answer is that of the first one that the verifier accepted, or else
  * of the one whose last q_halt is highest; everything is counted of that rollout, but for the steps,
  * which are summed over all of them. */
 #ifndef TRM_ENGINE_TRAIN_EVAL_H
@@ -16,15 +16,17 @@
 
 /* Zero-initialised members mean the default. */
 struct train_eval_options {
-    int max_steps; /* 0: the model's halt_max_steps */
-    int min_steps; /* a halt before this step is not accepted */
-    bool halt;     /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
-    bool verify;   /* with halt: stop exactly when the verifier accepts the answer */
-    int rollouts;  /* tries of each puzzle; 0: 1. All run to their end; the first never has noise */
-    double noise;  /* standard deviation of the noise on the latents of the others */
-    uint64_t seed; /* rollout r has the noise of seed + r */
-    int threads;   /* 0: 1; the calling thread is one of them */
-    int slots;     /* puzzles in flight per thread; 0: 16 */
+    int max_steps;     /* 0: the model's halt_max_steps */
+    int min_steps;     /* a halt before this step is not accepted */
+    bool halt;         /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
+    bool verify;       /* with halt: stop exactly when the verifier accepts the answer */
+    int rollouts;      /* tries of each image of a puzzle; 0: 1. All run to their end; the first never has noise */
+    int augment;       /* images of each puzzle; 0: 1, the puzzle itself. Try t is variation t (engine.h) */
+    double noise;      /* standard deviation of the noise on the latents of the others */
+    uint64_t seed;     /* try t has the noise and the image of seed + t */
+    int restart_steps; /* a try begins again, as a variation that no other try is, after so many steps; 0: never */
+    int threads;       /* 0: 1; the calling thread is one of them */
+    int slots;         /* puzzles in flight per thread; 0: 16 */
 
     /* Called now and then from the calling thread; NULL for none. */
     void (*progress)(void *progress_arg, size_t done, size_t total);
@@ -45,6 +47,13 @@ struct train_eval_group {
 /* Classes of puzzles whose rating (guesses) is known. */
 enum train_eval_difficulty { TRAIN_EVAL_NO_GUESS, TRAIN_EVAL_FEW_GUESSES, TRAIN_EVAL_MANY_GUESSES, TRAIN_EVAL_CLASSES };
 
+/* What would have been with fewer tries of each puzzle. */
+struct train_eval_tries {
+    size_t exact;
+    uint64_t steps;        /* if all tries run to their end */
+    uint64_t needed_steps; /* if they run one after the other until one is verified */
+};
+
 struct train_eval_result {
     struct train_eval_group all;
     struct train_eval_group by_difficulty[TRAIN_EVAL_CLASSES]; /* none, 1 to 3, more guesses */
@@ -53,7 +62,10 @@ struct train_eval_result {
     uint64_t cells, cells_right;
     size_t halted, halted_exact; /* stopped by the halting head or the verifier; exact among them */
     int max_steps;
-    size_t *exact_by_step; /* [max_steps] puzzles exact after step 1, 2 ...; a halted one keeps its answer */
+    size_t *exact_by_step;   /* [max_steps] puzzles exact after step 1, 2 ...; a halted one keeps its answer */
+    uint64_t *steps_by_step; /* [max_steps] and the steps that they have made by then, in all tries */
+    int tries;               /* of each puzzle */
+    struct train_eval_tries *by_tries; /* [tries] with the first try alone, the first two ... */
 };
 
 /* Solves every puzzle of `set`, on options->threads threads with a batch each. TRM_INVALID when the

@@ -31,7 +31,7 @@ static const char usage_text[] =
     "Solves every puzzle of a collection and compares the answers with the labels.\n"
     "\n"
     "  --model FILE          checkpoint (safetensors)\n"
-    "  --data FILE_OR_DIR    Sudoku-Extreme CSV, or a directory in the original layout; of\n"
+    "  --data FILE_OR_DIR    Sudoku or maze CSV, or a directory in the original layout; of\n"
     "                        one that trm-data arc made DIR/test is solved and pass@K told\n"
     "  --limit N             only the first N puzzles\n"
     "  --halt                stop a puzzle when the halting head is confident (default)\n"
@@ -42,8 +42,13 @@ static const char usage_text[] =
     "  --rollouts K          try each puzzle K times, with noise but for the first try, and\n"
     "                        take the try that obeys the rules (with --verify) or of which\n"
     "                        the halting head thinks most; steps are summed over all tries\n"
-    "  --noise S             standard deviation of that noise\n"
-    "  --seed N              of that noise (default 0)\n"
+    "  --augment K           try K images of each puzzle: symmetries of a Sudoku, or of the 8\n"
+    "                        turned and mirrored images of a maze; with --rollouts, each of\n"
+    "                        them so often\n"
+    "  --restart-steps N     begin again after N steps that did not end a try, with an image\n"
+    "                        or noise of its own, until --max-steps are used up\n"
+    "  --noise S             standard deviation of the noise\n"
+    "  --seed N              of noise and images (default 0)\n"
     "  --backend NAME        onednn (default) or reference\n"
     "  --dtype NAME          auto (default: bf16 where the CPU is faster with it), f32, bf16 or int8\n"
     "  --threads N           worker threads (default: one per core)\n"
@@ -77,6 +82,8 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"max-steps", required_argument, NULL, 'M'},
         {"min-steps", required_argument, NULL, 'n'},
         {"rollouts", required_argument, NULL, 'R'},
+        {"augment", required_argument, NULL, 'A'},
+        {"restart-steps", required_argument, NULL, 'r'},
         {"noise", required_argument, NULL, 'S'},
         {"seed", required_argument, NULL, 's'},
         {"backend", required_argument, NULL, 'k'},
@@ -127,6 +134,16 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
                 return usage_error("--rollouts wants a number from 1 to 1024, not ", optarg);
             settings->options.rollouts = (int)number;
             break;
+        case 'A':
+            if (!trm_parse_number(optarg, 1, 1024, &number))
+                return usage_error("--augment wants a number from 1 to 1024, not ", optarg);
+            settings->options.augment = (int)number;
+            break;
+        case 'r':
+            if (!trm_parse_number(optarg, 1, 10000, &number))
+                return usage_error("--restart-steps wants a number from 1 to 10000, not ", optarg);
+            settings->options.restart_steps = (int)number;
+            break;
         case 'S':
             if (!parse_deviation(optarg, &settings->options.noise))
                 return usage_error("--noise wants a number from 0 to 100, not ", optarg);
@@ -165,8 +182,13 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         return usage_error("--data is missing", "");
     if (settings->options.verify && !settings->options.halt)
         return usage_error("--verify and --no-halt contradict each other", "");
-    if ((settings->options.rollouts > 1) != (settings->options.noise > 0))
-        return usage_error("--rollouts above 1 and --noise above 0 need each other", "");
+    const struct train_eval_options *o = &settings->options;
+    if (o->rollouts > 1 && o->noise <= 0)
+        return usage_error("--rollouts above 1 needs --noise", "");
+    if (o->noise > 0 && o->rollouts == 1 && !o->restart_steps)
+        return usage_error("--noise is for --rollouts above 1 or --restart-steps", "");
+    if (o->restart_steps && o->noise <= 0 && o->augment == 1)
+        return usage_error("--restart-steps needs --noise or --augment: every beginning would be the same", "");
     return -1;
 }
 
@@ -196,6 +218,13 @@ static json_t *json_group(const struct train_eval_group *group) {
                      json_share((double)group->steps, (double)group->puzzles));
 }
 
+static json_t *json_tries(int tries, const struct train_eval_tries *prefix, double puzzles) {
+    return json_pack("{s:i, s:o, s:o, s:o}", "tries", tries, "exact_accuracy",
+                     json_share((double)prefix->exact, puzzles), "mean_steps",
+                     json_share((double)prefix->steps, puzzles), "mean_steps_until_verified",
+                     json_share((double)prefix->needed_steps, puzzles));
+}
+
 static bool has_difficulties(const struct train_eval_result *result) {
     size_t rated = 0;
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
@@ -223,25 +252,31 @@ static trm_status print_json(const struct settings *settings, const struct data_
                              const struct train_eval_result *result, const struct train_arc_result *arc, double seconds,
                              trm_error *err) {
     const double puzzles = (double)result->all.puzzles;
-    json_t *by_step = json_array(), *by_source = json_object(), *by_difficulty = json_object(), *root = NULL;
+    json_t *by_step = json_array(), *steps_by_step = json_array(), *by_tries = json_array(), *by_source = json_object(),
+           *by_difficulty = json_object(), *root = NULL;
     trm_status status = TRM_OK;
     int bad = 0;
 
-    for (int step = 0; step < result->max_steps; step++)
+    for (int step = 0; step < result->max_steps; step++) {
         bad |= json_array_append_new(by_step, json_share((double)result->exact_by_step[step], puzzles));
+        bad |= json_array_append_new(steps_by_step, json_share((double)result->steps_by_step[step], puzzles));
+    }
+    for (int i = 0; i < result->tries; i++)
+        bad |= json_array_append_new(by_tries, json_tries(i + 1, &result->by_tries[i], puzzles));
     for (int i = 0; i < result->source_count; i++)
         bad |= json_object_set_new(by_source, set->source_names[i], json_group(&result->by_source[i]));
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
         bad |= json_object_set_new(by_difficulty, class_keys[i], json_group(&result->by_difficulty[i]));
-    root = json_pack("{s:s, s:s, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O}", "model", settings->model,
-                     "data", settings->data, "rollouts", settings->options.rollouts, "noise", settings->options.noise,
-                     "seed", (json_int_t)settings->options.seed, "puzzles", (json_int_t)result->all.puzzles,
-                     "exact_accuracy", json_share((double)result->all.exact, puzzles), "cell_accuracy",
-                     json_share((double)result->cells_right, (double)result->cells), "mean_steps",
-                     json_share((double)result->all.steps, puzzles), "halted_fraction",
-                     json_share((double)result->halted, puzzles), "halt_precision",
-                     json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
-                     "accuracy_by_step", by_step, "by_source", by_source);
+    root = json_pack(
+        "{s:s, s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
+        settings->model, "data", settings->data, "rollouts", settings->options.rollouts, "augment",
+        settings->options.augment, "restart_steps", settings->options.restart_steps, "noise", settings->options.noise,
+        "seed", (json_int_t)settings->options.seed, "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy",
+        json_share((double)result->all.exact, puzzles), "cell_accuracy",
+        json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+        json_share((double)result->all.steps, puzzles), "halted_fraction", json_share((double)result->halted, puzzles),
+        "halt_precision", json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
+        "accuracy_by_step", by_step, "mean_steps_by_step", steps_by_step, "by_tries", by_tries, "by_source", by_source);
     if (root && has_difficulties(result))
         bad |= json_object_set(root, "by_difficulty", by_difficulty);
     if (root && arc)
@@ -254,6 +289,8 @@ static trm_status print_json(const struct settings *settings, const struct data_
     json_decref(root);
     json_decref(by_difficulty);
     json_decref(by_source);
+    json_decref(by_tries);
+    json_decref(steps_by_step);
     json_decref(by_step);
     return status;
 }
@@ -262,9 +299,13 @@ static double percent(size_t part, size_t whole) {
     return whole ? 100.0 * (double)part / (double)whole : 0.0;
 }
 
+static double mean(uint64_t sum, size_t count) {
+    return count ? (double)sum / (double)count : 0.0;
+}
+
 static void print_group(const char *name, const struct train_eval_group *group) {
-    double steps = group->puzzles ? (double)group->steps / (double)group->puzzles : 0.0;
-    printf("%-28.28s %9zu %8.2f %% %11.2f\n", name, group->puzzles, percent(group->exact, group->puzzles), steps);
+    printf("%-28.28s %9zu %8.2f %% %11.2f\n", name, group->puzzles, percent(group->exact, group->puzzles),
+           mean(group->steps, group->puzzles));
 }
 
 static void print_table(const struct settings *settings, const struct data_set *set,
@@ -283,9 +324,15 @@ static void print_table(const struct settings *settings, const struct data_set *
     if (result->halted)
         printf(", of these exact %.2f %%", percent(result->halted_exact, result->halted));
     printf("\ntime         %6.2f s, %.1f puzzles per second\n", seconds, (double)puzzles / seconds);
-    printf("\nexact after step\n");
+    printf("\nexact after step, mean steps by then\n");
     for (int step = 0; step < result->max_steps; step++)
-        printf("%6d %8.2f %%\n", step + 1, percent(result->exact_by_step[step], puzzles));
+        printf("%6d %8.2f %% %8.2f\n", step + 1, percent(result->exact_by_step[step], puzzles),
+               mean(result->steps_by_step[step], puzzles));
+    if (result->tries > 1)
+        printf("\nexact with the first tries, mean steps of them, mean steps until one is verified\n");
+    for (int i = 0; i < result->tries && result->tries > 1; i++)
+        printf("%6d %8.2f %% %8.2f %8.2f\n", i + 1, percent(result->by_tries[i].exact, puzzles),
+               mean(result->by_tries[i].steps, puzzles), mean(result->by_tries[i].needed_steps, puzzles));
 }
 
 static void print_arc(const struct train_arc_result *arc) {
@@ -354,7 +401,7 @@ cleanup:
 int main(int argc, char **argv) {
     struct settings settings = {
         .run = {.threads = trm_core_count()},
-        .options = {.halt = true, .rollouts = 1},
+        .options = {.halt = true, .rollouts = 1, .augment = 1},
     };
     int code = parse_arguments(argc, argv, &settings);
     if (code >= 0)

@@ -21,7 +21,9 @@
 static trm_status open_source(const struct conf_source *s, struct data_set **set, trm_error *err) {
     if (s->path)
         return data_set_load(s->path, (size_t)s->limit, set, err);
-    const struct data_generate_options options = {.size = s->size,
+    const struct data_generate_options options = {.maze = strcmp(s->generate, "maze") == 0,
+                                                  .size = s->size,
+                                                  .min_moves = s->min_moves,
                                                   .count = (size_t)s->count,
                                                   .shares = s->classes,
                                                   .seed = (uint64_t)s->seed,

@@ -57,7 +57,7 @@ def test_models_are_described_by_their_kind(server):
     nine, six, maze = server.get("/models").json()["models"]
     assert (nine["puzzle"], nine["rows"], nine["columns"], nine["verifier"]) == ("sudoku", 9, 9, True)
     assert (six["puzzle"], six["rows"], six["columns"], six["verifier"]) == ("sudoku", 6, 6, True)
-    assert (maze["puzzle"], maze["rows"], maze["columns"], maze["verifier"]) == ("maze", 6, 6, False)
+    assert (maze["puzzle"], maze["rows"], maze["columns"], maze["verifier"]) == ("maze", 6, 6, True)
     assert nine["symbols"] == [".", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
     assert six["symbols"] == nine["symbols"][:7]
     assert maze["symbols"] == ["", "#", " ", "S", "G", "o"]
@@ -72,7 +72,7 @@ def test_a_model_is_found_by_size_and_symbols(server):
     assert model_of(server, [[0] * 6] * 6) == "six"
     assert model_of(server, MAZE) == "maze"
     assert model_of(server, [MAZE[i:i + 6] for i in range(0, 36, 6)]) == "maze"
-    assert model_of(server, [[2] * 6] * 6, model="maze") == "maze"
+    assert model_of(server, [[3] + [2] * 5] + [[2] * 6] * 4 + [[4] + [2] * 5], model="maze") == "maze"
 
 
 def test_a_maze_is_the_same_in_characters_and_integers(server):
@@ -81,7 +81,25 @@ def test_a_maze_is_the_same_in_characters_and_integers(server):
     characters = server.post({"grid": MAZE, "options": STEPS}).json()
     integers = server.post({"grid": rows, "model": "maze", "options": STEPS}).json()
     assert characters["q_halt"] == integers["q_halt"] and characters["answer"] == integers["answer"]
-    assert "valid" not in characters
+    assert characters["valid"] is False and characters["halted_by"] == "max_steps"
+
+
+@pytest.mark.parametrize("grid, detail", [
+    (" " * 36, "start"), ("S" + " " * 35, "goal"), ("SG" + "o" * 34, "answer"), ("S#####" + "#" * 29 + "G", "no way")])
+def test_mazes_that_have_no_answer_are_refused(server, grid, detail):
+    reply = server.post({"grid": grid, "model": "maze"})
+    assert reply.status == 422 and reply.json()["pointer"] == "/grid" and detail in reply.json()["detail"]
+
+
+def test_images_and_restarts_are_as_many_as_the_puzzle_has(server):
+    options = {"max_steps": 4, "restart_steps": 2, "augment": 8, "rollouts": 2, "noise": 0.1, "no_halt": True}
+    answer = server.post({"grid": MAZE, "options": options}).json()
+    assert answer["rollouts"]["count"] == 16 and answer["rollouts"]["steps"] == 64
+    refused = server.post({"grid": MAZE, "options": {"augment": 9}})
+    assert refused.status == 422 and refused.json()["pointer"] == "/options/augment"
+    assert "8 images" in refused.json()["detail"]
+    refused = server.post({"grid": SIX, "options": {"augment": 9, "rollouts": 8}})
+    assert refused.status == 422 and refused.json()["pointer"] == "/options/augment"
 
 
 def test_what_no_model_takes_is_told(server):
@@ -106,14 +124,14 @@ def test_grids_of_one_request_are_for_one_model(server):
 def test_a_named_model_refuses_what_is_for_another(server):
     assert server.post({"grid": EXAMPLE, "model": "six"}).json()["pointer"] == "/grid"
     assert server.post({"grid": MAZE, "model": "six"}).json()["pointer"] == "/grid"
-    assert server.post({"grid": MAZE, "options": {"verify": True}}).json()["pointer"] == "/options/verify"
 
 
 def test_kserve_knows_every_kind(server):
     metadata = server.get("/v2/models/maze").json()
     assert metadata["inputs"][0]["shape"] == [-1, 36]
-    assert "valid" not in [output["name"] for output in metadata["outputs"]]
+    assert "valid" in [output["name"] for output in metadata["outputs"]]
     assert "valid" in [output["name"] for output in server.get("/v2/models/six").json()["outputs"]]
-    body = {"inputs": [{"name": "grid", "shape": [1, 6, 6], "datatype": "INT32", "data": [2] * 36}], "parameters": STEPS}
+    body = {"inputs": [{"name": "grid", "shape": [1, 6, 6], "datatype": "INT32", "data": [3, 4] + [2] * 34}],
+            "parameters": STEPS}
     reply = server.request("POST", "/v2/models/maze/infer", json.dumps(body))
     assert reply.status == 200 and reply.json()["outputs"][0]["shape"] == [1, 36]

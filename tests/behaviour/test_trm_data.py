@@ -93,6 +93,13 @@ def test_help_and_version_go_to_standard_output():
         ["generate", "sudoku", "--count", "1", "--seed", "-1"],
         ["generate", "sudoku", "--count", "1", "--threads", "0"],
         ["generate", "sudoku", "--count", "1", "--json"],
+        ["generate", "sudoku", "--count", "1", "--min-moves", "9"],
+        ["generate", "maze"],
+        ["generate", "maze", "--count", "1", "--size", "4"],
+        ["generate", "maze", "--count", "1", "--size", "65"],
+        ["generate", "maze", "--count", "1", "--class", "hard"],
+        ["generate", "maze", "--count", "1", "--min-moves", "0"],
+        ["maze", "--csv", "x"],
         ["verify"],
         ["verify", "--csv", "x", "--count", "1"],
     ],
@@ -232,6 +239,81 @@ def test_verify_names_the_line_of_a_wrong_answer(tmp_path):
     assert done.returncode == 1
     assert csv + ":3:" in done.stderr
     assert done.stdout == ""
+
+
+def shortest_paths(maze, side):
+    """Length and number of the shortest paths of a maze; written apart from the C code."""
+    reached, length = {maze.index("S"): 1}, 0
+    seen = set(reached)
+    while reached:
+        length += 1
+        found = {}
+        for cell, ways in reached.items():
+            for near in (cell - side, cell + side, cell - 1 if cell % side else -1, cell + 1 if (cell + 1) % side else -1):
+                if 0 <= near < side * side and maze[near] != "#" and near not in seen:
+                    found[near] = found.get(near, 0) + ways
+        if maze.index("G") in found:
+            return length, found[maze.index("G")]
+        seen.update(found)
+        reached = found
+    return None
+
+
+@pytest.mark.parametrize("size, count, least", [(30, 5, 111), (10, 30, 13), (5, 20, 4)])
+def test_generated_mazes_have_one_long_shortest_path(tmp_path, size, count, least):
+    path = tmp_path / "mazes.csv"
+    succeed("generate", "maze", "--size", str(size), "--count", str(count), "--seed", "2", "--out", str(path))
+    lines = path.read_text().splitlines()
+    assert lines[0] + "\n" == HEADER and len(lines) == count + 1
+    for line in lines[1:]:
+        source, question, answer, rating = line.split(",")
+        assert source == "generated_maze" and len(question) == len(answer) == size * size
+        assert shortest_paths(question, size) == (int(rating), 1) and int(rating) >= least
+        assert answer.replace("o", " ") == question and answer.count("o") == int(rating) - 1
+        path_only = "".join(c if c in "SGo" else "#" for c in answer)
+        assert shortest_paths(path_only, size) == (int(rating), 1)
+    found = json.loads(succeed("verify", "--csv", str(path), "--json"))
+    assert found["puzzles"] == found["unique"] == count and found["moves"]["least"] >= least
+    assert found["by_source"]["generated_maze"]["moves"] == found["moves"]
+    assert succeed("verify", "--csv", str(path)).splitlines()[-1].split()[:3] == ["all", str(count), str(count)]
+
+
+def test_mazes_repeat_with_their_seed_on_any_number_of_threads(tmp_path):
+    arguments = ["generate", "maze", "--size", "12", "--count", "40", "--min-moves", "25", "--seed", "11"]
+    one = succeed(*arguments)
+    path = tmp_path / "mazes.csv"
+    told = json.loads(succeed(*arguments, "--threads", "2", "--out", str(path), "--json"))
+    assert told["puzzles"] == 40 and path.read_text() == one
+    assert min(int(line.rsplit(",", 1)[1]) for line in one.splitlines()[1:]) >= 25
+
+
+def test_mazes_have_the_original_layout_with_all_images(tmp_path):
+    csv = write(tmp_path / "maze.csv", HEADER + "a,S  ## G  ,Soo##oGoo,6\n")
+    told = json.loads(succeed("maze", "--csv", csv, "--out", str(tmp_path / "set"), "--augment", "7", "--json"))
+    directory = tmp_path / "set" / "train"
+    assert told == {"puzzles": 1, "rows": 8, "directory": str(directory)}
+    meta = json.loads((directory / "dataset.json").read_text())
+    assert (meta["vocab_size"], meta["seq_len"]) == (6, 9)
+    shape, inputs = read_npy(directory / "all__inputs.npy")
+    labels = read_npy(directory / "all__labels.npy")[1]
+    assert shape == (8, 9) and inputs[:9] == (3, 2, 2, 1, 1, 2, 4, 2, 2) and labels[:9] == (3, 5, 5, 1, 1, 5, 4, 5, 5)
+    assert len({inputs[i : i + 9] for i in range(0, 72, 9)}) == 8
+    assert all(sorted(inputs[i : i + 9]) == sorted(inputs[:9]) for i in range(0, 72, 9))
+    for command, made in (("sudoku", csv), ("maze", write(tmp_path / "sudoku.csv", HEADER + ROW))):
+        done = run(command, "--csv", made, "--out", str(tmp_path / "other"))
+        assert done.returncode == 1 and "not of this kind" in done.stderr
+
+
+def test_verify_names_mazes_with_a_second_shortest_path(tmp_path):
+    csv = write(tmp_path / "maze.csv", HEADER + "a,S       G,Soo  o  G,4\n")
+    done = run("verify", "--csv", csv, "--json")
+    assert done.returncode == 1 and done.stderr == csv + ":2: more than one solution\n"
+    assert json.loads(done.stdout) == {
+        "puzzles": 1,
+        "unique": 0,
+        "moves": {"least": 4, "mean": 4.0, "most": 4},
+        "by_source": {"a": {"puzzles": 1, "unique": 0, "moves": {"least": 4, "mean": 4.0, "most": 4}}},
+    }
 
 
 def test_a_full_disk_is_noticed():

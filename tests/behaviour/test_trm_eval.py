@@ -138,6 +138,34 @@ def test_rollouts_do_not_depend_on_the_threads_and_do_on_the_seed(model, puzzles
     assert (one["cell_accuracy"], one["mean_steps"]) != (other["cell_accuracy"], other["mean_steps"])
 
 
+def test_what_fewer_tries_would_have_done_is_told(puzzles):
+    options = ("--limit", "60", "--max-steps", "4", "--verify")
+    model = bundled_models()[0]
+    one = evaluate(model, puzzles, *options)
+    six = evaluate(model, puzzles, *options, "--augment", "6")
+    tries = six["by_tries"]
+    assert [entry["tries"] for entry in tries] == [1, 2, 3, 4, 5, 6]
+    assert one["by_tries"] == [{"tries": 1, "exact_accuracy": one["exact_accuracy"], "mean_steps": one["mean_steps"],
+                                "mean_steps_until_verified": one["mean_steps"]}]
+    assert tries[0] == one["by_tries"][0]
+    assert tries[5]["exact_accuracy"] == six["exact_accuracy"] > one["exact_accuracy"]
+    assert tries[5]["mean_steps"] == six["mean_steps"] == six["mean_steps_by_step"][-1]
+    for less, more in zip(tries, tries[1:]):
+        assert less["exact_accuracy"] <= more["exact_accuracy"]
+        assert less["mean_steps"] < more["mean_steps"]
+        assert less["mean_steps_until_verified"] <= more["mean_steps_until_verified"] <= more["mean_steps"]
+
+
+def test_restarts_go_on_where_the_first_try_ended(puzzles):
+    model = bundled_models()[0]
+    once = evaluate(model, puzzles, "--limit", "60", "--verify", "--max-steps", "4")
+    again = evaluate(model, puzzles, "--limit", "60", "--verify", "--max-steps", "16", "--restart-steps", "4",
+                     "--augment", "2", "--noise", "0.3")
+    assert again["accuracy_by_step"][:4] != [] and len(again["accuracy_by_step"]) == 16
+    assert again["exact_accuracy"] > once["exact_accuracy"]
+    assert again["halt_precision"] == 1
+
+
 def test_verified_rollouts_solve_all_that_one_pass_solves(puzzles):
     if not bundled_models():
         pytest.skip("no bundled model")
@@ -229,6 +257,9 @@ def test_missing_files_are_named(model):
     ["--model", "m", "--data", "d", "--no-halt", "--verify"],
     ["--model", "m", "--data", "d", "--rollouts", "0", "--noise", "1"],
     ["--model", "m", "--data", "d", "--rollouts", "4"],
+    ["--model", "m", "--data", "d", "--augment", "0"],
+    ["--model", "m", "--data", "d", "--restart-steps", "4"],
+    ["--model", "m", "--data", "d", "--restart-steps", "0", "--noise", "1"],
     ["--model", "m", "--data", "d", "--noise", "0.5"],
     ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "nan"],
     ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "-1"],

@@ -1,6 +1,8 @@
 /* test_engine_batch.c - slots that puzzles enter and leave, what they report, and when they halt. */
 #include "tests/unit/engine_fixture.h"
 
+#include "engine/data/puzzle.h"
+
 /* ---- slots ---- */
 
 static void slots_are_taken_and_given_back_one_by_one(void **state) {
@@ -122,8 +124,9 @@ static void bad_puzzles_and_options_are_refused(void **state) {
     trm_model *model = random_model(true, &F32);
     trm_batch *batch = batch_of(model, 1);
     const int bad_tokens[] = {-1, VOCAB, INT32_MAX, INT32_MIN}, bad_ids[] = {-1, IDENTIFIERS, INT32_MAX};
-    const struct trm_solve_options bad_options[] = {
-        {.max_steps = -1}, {.min_steps = -1}, {.noise = -1}, {.noise = INFINITY}, {.noise = NAN}};
+    const struct trm_solve_options bad_options[] = {{.max_steps = -1},     {.min_steps = -1}, {.noise = -1},
+                                                    {.noise = INFINITY},   {.noise = NAN},    {.variation = -1},
+                                                    {.restart_steps = -1}, {.stride = -1}};
     int32_t tokens[CELLS] = {0};
     trm_error err = {""};
     int slot = -1;
@@ -167,7 +170,7 @@ static void identifiers_choose_rows_of_the_puzzle_embedding(void **state) {
 /* ---- noise ---- */
 
 static float q_after_two_steps(trm_model *model, float noise, uint64_t seed) {
-    const struct trm_solve_options options = {.no_halt = true, .noise = noise, .seed = seed};
+    const struct trm_solve_options options = {.no_halt = true, .variation = 1, .noise = noise, .seed = seed};
     trm_batch *batch = batch_of(model, 1);
     const struct trm_report *report = trm_batch_report(batch, admit(batch, PUZZLE, 0, &options));
     step(batch);
@@ -187,6 +190,97 @@ static void noise_moves_the_latents_as_the_seed_says(void **state) {
     assert_true(q_after_two_steps(model, 0.3f, 2) != noisy);
     assert_true(q_after_two_steps(model, 0.2f, 1) != noisy);
     trm_model_unref(model);
+}
+
+/* ---- variations: images and restarts ---- */
+
+/* The q values of `steps` steps of a slot of its own. */
+static void watch(trm_model *model, const struct trm_solve_options *options, int steps, float *q) {
+    trm_batch *batch = batch_of(model, 1);
+    const struct trm_report *report = trm_batch_report(batch, admit(batch, PUZZLE, 0, options));
+    for (int i = 0; i < steps; i++) {
+        step(batch);
+        q[i] = report->q_halt;
+    }
+    assert_int_equal(report->step, steps);
+    trm_batch_destroy(batch);
+}
+
+static void a_restart_is_in_every_respect_another_slots_variation(void **state) {
+    (void)state;
+    trm_model *model = random_model(true, &F32);
+    struct trm_solve_options options = {
+        .no_halt = true, .max_steps = 6, .noise = 0.3f, .seed = 5, .variation = 1, .restart_steps = 2, .stride = 3};
+    float all[6], part[2];
+    watch(model, &options, 6, all);
+    options.restart_steps = 0;
+    for (int i = 0; i < 3; i++, options.variation += 3) {
+        watch(model, &options, 2, part);
+        assert_memory_equal(part, all + 2 * i, sizeof part);
+        assert_true(i == 2 || all[2 * i] != all[2 * i + 2]);
+    }
+    trm_model_unref(model);
+}
+
+static void the_first_variations_have_no_noise(void **state) {
+    (void)state;
+    trm_model *model = random_model(true, &F32);
+    struct trm_solve_options options = {.no_halt = true};
+    float calm[2], noisy[2];
+    watch(model, &options, 2, calm);
+    options.noise = 0.3f;
+    watch(model, &options, 2, noisy);
+    assert_memory_equal(calm, noisy, sizeof calm);
+    options.variation = 1;
+    watch(model, &options, 2, noisy);
+    assert_true(calm[0] != noisy[0]);
+    trm_model_unref(model);
+}
+
+/* The model answers SOLUTION to whatever it sees, which is right when it sees PUZZLE. */
+static void images_are_solved_and_their_answers_mapped_back(void **state) {
+    (void)state;
+    struct data_symmetry symmetry;
+    struct trm_solve_options options = {.verify = true, .images = 4, .variation = 3, .seed = 40};
+    int32_t puzzle[CELLS], solution[CELLS];
+    data_symmetry_get(TRM_PUZZLE_SUDOKU, CELLS, 3, 43, &symmetry);
+    data_symmetry_undo(&symmetry, CELLS, PUZZLE, puzzle);
+    data_symmetry_undo(&symmetry, CELLS, SOLUTION, solution);
+    assert_memory_not_equal(puzzle, PUZZLE, sizeof puzzle);
+
+    trm_model *model = knowing_model(MODEL_TRM, -1, 0, "sudoku");
+    trm_batch *batch = batch_of(model, 2);
+    const struct trm_report *image = trm_batch_report(batch, admit(batch, puzzle, 0, &options));
+    options.variation = 0;
+    const struct trm_report *plain = trm_batch_report(batch, admit(batch, puzzle, 0, &options));
+    assert_memory_equal(image->answer, puzzle, sizeof puzzle);
+    step(batch);
+    assert_memory_equal(image->answer, solution, sizeof solution);
+    assert_int_equal(image->halt, TRM_HALT_VERIFIED);
+    assert_memory_equal(plain->answer, SOLUTION, sizeof solution);
+    assert_int_equal(plain->halt, TRM_RUNNING);
+    trm_batch_destroy(batch);
+    trm_model_unref(model);
+}
+
+static void images_that_a_puzzle_does_not_have_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *puzzle;
+        int images;
+        trm_status status;
+    } CASES[] = {{"maze", 8, TRM_OK}, {"maze", 9, TRM_INVALID},   {"sudoku", 1000, TRM_OK},
+                 {NULL, 1, TRM_OK},   {NULL, 2, TRM_INVALID},     {"arc", 2, TRM_INVALID},
+                 {"maze", 0, TRM_OK}, {"sudoku", -1, TRM_INVALID}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        trm_model *model = knowing_model(MODEL_TRM, 0, 0, CASES[i].puzzle);
+        trm_batch *batch = batch_of(model, 1);
+        const struct trm_solve_options options = {.images = CASES[i].images};
+        int slot;
+        assert_int_equal(trm_batch_admit(batch, PUZZLE, 0, &options, &slot, NULL), CASES[i].status);
+        trm_batch_destroy(batch);
+        trm_model_unref(model);
+    }
 }
 
 /* ---- halting ---- */
@@ -219,7 +313,16 @@ static const struct halting HALTINGS[] = {
     {"verified", MODEL_TRM, -1, 0, "sudoku", {.verify = true}, TRM_HALT_VERIFIED, 1},
     {"verified after min_steps", MODEL_TRM, -1, 0, "sudoku", {.verify = true, .min_steps = 2}, TRM_HALT_VERIFIED, 2},
     {"no verifier: the head decides", MODEL_TRM, 1, 0, NULL, {.verify = true}, TRM_HALT_Q_HEAD, 1},
-    {"no verifier of mazes", MODEL_TRM, -1, 0, "maze", {.verify = true}, TRM_HALT_MAX_STEPS, MAX_STEPS},
+    {"a maze is not solved by digits", MODEL_TRM, -1, 0, "maze", {.verify = true}, TRM_HALT_MAX_STEPS, MAX_STEPS},
+    {"restarts: max_steps counts all", MODEL_TRM, -1, 0, NULL, {.restart_steps = 2}, TRM_HALT_MAX_STEPS, MAX_STEPS},
+    {"restarts: min_steps counts anew",
+     MODEL_TRM,
+     1,
+     0,
+     NULL,
+     {.min_steps = 3, .restart_steps = 2},
+     TRM_HALT_MAX_STEPS,
+     MAX_STEPS},
 };
 
 static void run_halting(const struct halting *h, const int32_t *puzzle, enum trm_halt halt, int steps) {
@@ -264,6 +367,10 @@ int main(void) {
         cmocka_unit_test(bad_puzzles_and_options_are_refused),
         cmocka_unit_test(identifiers_choose_rows_of_the_puzzle_embedding),
         cmocka_unit_test(noise_moves_the_latents_as_the_seed_says),
+        cmocka_unit_test(a_restart_is_in_every_respect_another_slots_variation),
+        cmocka_unit_test(the_first_variations_have_no_noise),
+        cmocka_unit_test(images_are_solved_and_their_answers_mapped_back),
+        cmocka_unit_test(images_that_a_puzzle_does_not_have_are_refused),
         cmocka_unit_test(slots_halt_when_the_rules_say_so),
         cmocka_unit_test(a_wrong_answer_is_never_verified),
     };

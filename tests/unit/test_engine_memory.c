@@ -143,7 +143,7 @@ static void need_allocations(void) {
  * in every call; it must do that in the first step as in all others, and keep nothing. */
 static void check_steps(trm_model *model, const int32_t *puzzle) {
     enum { SLOTS = 3 };
-    const struct trm_solve_options options = {.no_halt = true, .noise = 0.1f};
+    const struct trm_solve_options options = {.no_halt = true, .variation = 1, .noise = 0.1f};
     trm_batch *batch = batch_of(model, SLOTS);
     trm_error err;
     long usual = 0;

@@ -193,7 +193,7 @@ static void with_small_models(const struct trm_model_options *options, void (*ch
         struct subject s = {.model = random_model(kind & 1, options),
                             .identifier = 2,
                             .steps = MAX_STEPS,
-                            .options = {.no_halt = true, .noise = kind & 2 ? 0.5f : 0.0f, .seed = 9}};
+                            .options = {.no_halt = true, .variation = 1, .noise = kind & 2 ? 0.5f : 0.0f, .seed = 9}};
         if (!s.model)
             return;
         assert_int_equal(trm_model_info(s.model)->dtype, options->dtype);

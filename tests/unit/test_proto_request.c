@@ -17,7 +17,7 @@ static const struct proto_limits limits = {.max_steps = 100, .max_grids = 3, .ma
 static const struct proto_form nine = {.side = 9, .sudoku_size = 9, .vocab_size = 11, .symbols = ".123456789"};
 static const struct proto_form six = {.side = 6, .sudoku_size = 6, .vocab_size = 8, .symbols = ".123456"};
 static const struct proto_form four = {.side = 4, .sudoku_size = 4, .vocab_size = 6, .symbols = ".1234"};
-static const struct proto_form maze = {.side = 2, .vocab_size = 6, .symbols = "# SGo"};
+static const struct proto_form maze = {.side = 2, .maze = true, .vocab_size = 6, .symbols = "# SGo"};
 static const struct proto_form raw = {.side = 2, .sudoku_size = 0, .vocab_size = 12};
 
 static bool read_text(const char *body, struct proto_request *request, struct proto_problem *problem) {
@@ -43,7 +43,7 @@ static void test_all_members_are_read(void **state) {
     assert_true(read_text(
         "{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
         "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false,\"rollouts\":8,\"noise\":0.25,"
-        "\"seed\":9007199254740991,\"augment\":1,\"priority\":-3}}",
+        "\"seed\":9007199254740991,\"augment\":8,\"restart_steps\":5,\"priority\":-3}}",
         &request, &problem));
     assert_string_equal(request.model, "m");
     assert_true(request.many);
@@ -58,7 +58,8 @@ static void test_all_members_are_read(void **state) {
     assert_int_equal(request.options.rollouts, 8);
     assert_true(request.options.noise == 0.25f);
     assert_true(request.options.seed == 9007199254740991);
-    assert_int_equal(request.options.augment, 1);
+    assert_int_equal(request.options.augment, 8);
+    assert_int_equal(request.options.restart_steps, 5);
     assert_int_equal(request.options.priority, -3);
     assert_int_equal(proto_request_cells(&request), 4);
     proto_request_release(&request);
@@ -75,6 +76,7 @@ static void test_a_grid_is_enough(void **state) {
     assert_int_equal(request.options.max_steps, 0);
     assert_int_equal(request.options.rollouts, 1);
     assert_int_equal(request.options.augment, 1);
+    assert_int_equal(request.options.restart_steps, 0);
     assert_true(request.options.noise == 0.0f && request.options.seed == 0);
     assert_int_equal(request.count, 1);
     assert_int_equal(proto_request_cells(&request), 4);
@@ -101,7 +103,8 @@ static void test_an_option_out_of_its_range_is_told_it(void **state) {
         {"seed", "-1", "must be an integer from 0 to 9007199254740991"},
         {"seed", "9007199254740992", "must be an integer from 0 to 9007199254740991"},
         {"seed", "9223372036854775807", "must be an integer from 0 to 9007199254740991"},
-        {"augment", "2", "must be an integer from 1 to 1"},
+        {"augment", "9", "must be an integer from 1 to 8"},
+        {"restart_steps", "0", "must be an integer from 1 to 100"},
         {"priority", "11", "must be an integer from -10 to 10"},
         {"priority", "[]", "must be an integer from -10 to 10"},
     };
@@ -126,7 +129,7 @@ static void test_an_unknown_option_is_told_all_that_are_known(void **state) {
     assert_string_equal(problem.pointer, "/options/steps");
     assert_string_equal(problem.detail,
                         "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
-                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, priority");
+                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, restart_steps, priority");
 }
 
 static void test_tokens_are_those_of_training(void **state) {
@@ -177,13 +180,27 @@ static void test_mazes_have_characters(void **state) {
     assert_int_equal(tokens[1], 2);
     assert_int_equal(tokens[2], 3);
     assert_int_equal(tokens[3], 4);
-    assert_string_equal(outcome("{\"grid\":[[5,1],\"So\"]}", &maze, tokens), "ok");
-    assert_int_equal(tokens[0], 5);
-    assert_int_equal(tokens[3], 5);
+    assert_string_equal(outcome("{\"grid\":[[4,1],\" S\"]}", &maze, tokens), "ok");
+    assert_int_equal(tokens[0], 4);
+    assert_int_equal(tokens[3], 3);
     assert_string_equal(outcome("{\"grid\":\"#0SG\"}", &maze, tokens), "/grid");
     assert_string_equal(outcome("{\"grid\":[\"##\",\"#.\"]}", &maze, tokens), "/grid/1");
     assert_string_equal(outcome("{\"grid\":[[6,1],[1,1]]}", &maze, tokens), "/grid/0/0");
     assert_string_equal(outcome("{\"grid\":\"#\\u0000SG\"}", &maze, tokens), "");
+}
+
+static void test_mazes_have_ends_and_a_way(void **state) {
+    static const char *const wrong[] = {"  SS", "GG S", "# S ", "S##G", "SGo "};
+    int32_t tokens[4] = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char body[32];
+        snprintf(body, sizeof body, "{\"grid\":\"%s\"}", wrong[i]);
+        assert_string_equal(outcome(body, &maze, tokens), "/grid");
+    }
+    assert_string_equal(outcome("{\"grids\":[\"S##G\"]}", &maze, tokens), "/grids/0");
+    const struct proto_form unchecked = {.side = 2, .vocab_size = 6, .symbols = "# SGo"}; /* too large to be */
+    assert_string_equal(outcome("{\"grid\":\"S##G\"}", &unchecked, tokens), "ok");
 }
 
 static bool fits(const char *body, const struct proto_form *form) {
@@ -268,6 +285,9 @@ static void test_forms_of_models(void **state) {
     assert_null(form.symbols);
     assert_int_equal(proto_form_of(900, 6, TRM_PUZZLE_MAZE, &form, NULL), TRM_OK);
     assert_string_equal(form.symbols, "# SGo");
+    assert_true(form.maze && proto_form_has_verifier(&form));
+    assert_int_equal(proto_form_of(65 * 65, 6, TRM_PUZZLE_MAZE, &form, NULL), TRM_OK);
+    assert_false(form.maze || proto_form_has_verifier(&form));
     assert_int_equal(proto_form_of(900, 5, TRM_PUZZLE_MAZE, &form, NULL), TRM_UNSUPPORTED);
     assert_int_equal(proto_form_of(80, 11, TRM_PUZZLE_OTHER, &form, NULL), TRM_UNSUPPORTED);
     assert_int_equal(proto_form_of(25, 11, TRM_PUZZLE_SUDOKU, &form, NULL), TRM_UNSUPPORTED);
@@ -285,6 +305,7 @@ int main(void) {
         cmocka_unit_test(test_equal_clues_point_to_the_second),
         cmocka_unit_test(test_raw_tokens_come_as_integers_only),
         cmocka_unit_test(test_mazes_have_characters),
+        cmocka_unit_test(test_mazes_have_ends_and_a_way),
         cmocka_unit_test(test_a_grid_fits_the_forms_that_know_its_symbols),
         cmocka_unit_test(test_names_are_escaped_in_pointers_and_cut),
         cmocka_unit_test(test_more_grids_than_allowed_are_refused),

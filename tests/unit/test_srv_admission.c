@@ -14,7 +14,8 @@
 static struct srv_model model = {.form = {.side = 9, .sudoku_size = 9}};
 
 static struct srv_options settings_of(int max_queue, bool adapt) {
-    return (struct srv_options){.max_queue = max_queue, .step_limit = 256, .adapt = adapt, .verify = true};
+    return (struct srv_options){
+        .max_queue = max_queue, .step_limit = 256, .rollout_limit = 64, .adapt = adapt, .verify = true};
 }
 
 static struct srv_group_config plan_of(const struct srv_options *settings, const struct proto_options *wanted,
@@ -30,8 +31,14 @@ static struct srv_group_config plan_of(const struct srv_options *settings, const
 
 static void test_options_go_to_the_engine(void **state) {
     struct srv_options settings = settings_of(100, false);
-    struct proto_options wanted = {
-        .max_steps = 7, .min_steps = 2, .rollouts = 3, .noise = 0.25f, .seed = 9, .priority = -4, .halt_threshold = 1};
+    struct proto_options wanted = {.augment = 1,
+                                   .max_steps = 7,
+                                   .min_steps = 2,
+                                   .rollouts = 3,
+                                   .noise = 0.25f,
+                                   .seed = 9,
+                                   .priority = -4,
+                                   .halt_threshold = 1};
     struct srv_group_config plan = plan_of(&settings, &wanted, 2, 99);
     (void)state;
     assert_int_equal(plan.rollouts, 3);
@@ -45,7 +52,7 @@ static void test_options_go_to_the_engine(void **state) {
 
 static void test_rollouts_differ_though_no_noise_is_named(void **state) {
     struct srv_options settings = settings_of(100, false);
-    struct proto_options wanted = {.rollouts = 4};
+    struct proto_options wanted = {.augment = 1, .rollouts = 4};
     (void)state;
     assert_true(plan_of(&settings, &wanted, 1, 0).options.noise > 0);
 }
@@ -61,21 +68,21 @@ static void refused(const struct srv_options *settings, const struct proto_optio
 
 static void test_what_can_never_be_is_refused(void **state) {
     struct srv_options settings = settings_of(100, true);
-    struct proto_options verified = {.rollouts = 1, .verify = true, .has_verify = true};
+    struct proto_options verified = {.augment = 1, .rollouts = 1, .verify = true, .has_verify = true};
     (void)state;
-    refused(&settings, &(struct proto_options){.rollouts = 51}, 2, "/options/rollouts");
-    plan_of(&settings, &(struct proto_options){.rollouts = 50}, 2, 0);
-    refused(&settings, &(struct proto_options){.rollouts = 1, .min_steps = 200}, 1, "/options/min_steps");
+    refused(&settings, &(struct proto_options){.augment = 1, .rollouts = 51}, 2, "/options/rollouts");
+    plan_of(&settings, &(struct proto_options){.augment = 1, .rollouts = 50}, 2, 0);
+    refused(&settings, &(struct proto_options){.augment = 1, .rollouts = 1, .min_steps = 200}, 1, "/options/min_steps");
     plan_of(&settings, &verified, 1, 0);
     model.form.sudoku_size = 0;
     refused(&settings, &verified, 1, "/options/verify");
-    assert_false(plan_of(&settings, &(struct proto_options){.rollouts = 1}, 1, 0).options.verify);
+    assert_false(plan_of(&settings, &(struct proto_options){.augment = 1, .rollouts = 1}, 1, 0).options.verify);
     model.form.sudoku_size = 9;
 }
 
 static void test_without_adapt_the_load_takes_nothing(void **state) {
     struct srv_options settings = settings_of(100, false);
-    struct proto_options wanted = {.rollouts = 8, .max_steps = 40};
+    struct proto_options wanted = {.augment = 1, .rollouts = 8, .max_steps = 40};
     (void)state;
     for (int waiting = 0; waiting <= 100; waiting++) {
         struct srv_group_config plan = plan_of(&settings, &wanted, 1, waiting);
@@ -86,7 +93,7 @@ static void test_without_adapt_the_load_takes_nothing(void **state) {
 
 static void test_the_load_takes_rollouts_then_steps(void **state) {
     struct srv_options settings = settings_of(1000, true);
-    struct proto_options wanted = {.rollouts = 8, .max_steps = 40, .min_steps = 3};
+    struct proto_options wanted = {.augment = 1, .rollouts = 8, .max_steps = 40, .min_steps = 3};
     int rollouts = 8, steps = 40;
     (void)state;
     for (int waiting = 0; waiting <= 1000; waiting++) {
@@ -107,9 +114,9 @@ static void test_the_load_takes_rollouts_then_steps(void **state) {
 static void test_rollouts_that_the_queue_has_no_room_for_are_taken(void **state) {
     struct srv_options settings = settings_of(100, true);
     (void)state;
-    assert_int_equal(plan_of(&settings, &(struct proto_options){.rollouts = 5}, 20, 10).rollouts, 4);
-    assert_int_equal(plan_of(&settings, &(struct proto_options){.rollouts = 5}, 20, 0).rollouts, 5);
-    assert_int_equal(plan_of(&settings, &(struct proto_options){.rollouts = 1}, 100, 90).rollouts, 1);
+    assert_int_equal(plan_of(&settings, &(struct proto_options){.augment = 1, .rollouts = 5}, 20, 10).rollouts, 4);
+    assert_int_equal(plan_of(&settings, &(struct proto_options){.augment = 1, .rollouts = 5}, 20, 0).rollouts, 5);
+    assert_int_equal(plan_of(&settings, &(struct proto_options){.augment = 1, .rollouts = 1}, 100, 90).rollouts, 1);
 }
 
 static int open_model(void **state) {

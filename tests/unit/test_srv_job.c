@@ -98,13 +98,15 @@ static void test_jobs_of_a_group_do_not_overlap(void **state) {
     srv_group_destroy(group);
 }
 
-static void test_only_the_first_rollout_has_no_noise_and_each_its_own_seed(void **state) {
+static void test_each_rollout_is_a_variation_of_its_own(void **state) {
     struct srv_group *group = group_of(2, 3, 4, false);
     (void)state;
     for (int i = 0; i < 6; i++) {
         struct trm_solve_options options = srv_job_options(&group->jobs[i]);
-        assert_true(options.noise == (i < 2 ? 0 : 0.5f));
-        assert_int_equal(options.seed, 40 + i / 2);
+        assert_int_equal(options.variation, i / 2);
+        assert_int_equal(options.stride, 3);
+        assert_true(options.noise == 0.5f);
+        assert_int_equal(options.seed, 40);
         assert_int_equal(options.max_steps, 4);
     }
     srv_group_destroy(group);
@@ -159,7 +161,7 @@ int main(void) {
         cmocka_unit_test(test_a_copy_has_every_value_and_the_newest_answers),
         cmocka_unit_test(test_a_stream_may_be_16_steps_late),
         cmocka_unit_test(test_jobs_of_a_group_do_not_overlap),
-        cmocka_unit_test(test_only_the_first_rollout_has_no_noise_and_each_its_own_seed),
+        cmocka_unit_test(test_each_rollout_is_a_variation_of_its_own),
         cmocka_unit_test(test_the_verified_rollout_leads_else_the_most_confident_one),
         cmocka_unit_test(test_steps_beyond_the_limit_are_not_kept),
     };
