@@ -34,6 +34,7 @@ void data_maze_flood(int side, const uint8_t *cells, enum maze_cell lowest, int 
 /* The cells of start and goal; false unless there is one of each and everything else is wall or floor. */
 static const char *find_ends(int side, const uint8_t *maze, int *start, int *goal) {
     int starts = 0, goals = 0;
+    *start = *goal = 0;
     for (int cell = 0; cell < side * side; cell++) {
         if (maze[cell] == MAZE_PATH)
             return "the path is for the answer to mark";
