@@ -448,7 +448,7 @@ def test_a_name_and_demonstrations_of_different_tasks_are_refused(server, data):
     ({"task": {"test": [{"input": [[1]]}]}, "task_id": "known1", "options": {"verify": True}}, "/options/verify"),
     ({"grid": [[0] * 30] * 30, "model": "arc"}, "/grid"),
     ({"grids": [[[0] * 30] * 30], "model": "arc"}, "/grids"),
-    ({"grid": [[0] * 30] * 30, "model": "arc", "options": {"augment": 2}}, "/options/augment"),
+    ({"grid": [[0] * 30] * 30, "model": "arc", "options": {"augment": 2}}, "/grid"),
 ])
 def test_what_is_wrong_is_named(server, body, pointer):
     reply = server.post(body)
