@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from conftest import EXAMPLE, PATIENCE_S, ROOT, Server, wait_until
+from test_arc import AUGMENT, checkpoint, data  # noqa: F401 (fixtures)
 from test_server_kinds import maze, six  # noqa: F401 (fixtures)
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="python3-selenium is not installed")
@@ -299,9 +300,16 @@ def test_a_maze_that_is_drawn_is_sent_and_answered(page):
     assert json.loads(re.search(r"-d '(.*)'$", page.text(".code code"), re.S).group(1))["grid"][:12] == "S       ##  "
     page.set_option("max_steps", 2)
     page.solve()
-    wait_until(lambda: "Done" in page.text(".headline"))
+    wait_until(lambda: re.search(r"in [12] steps?", page.text(".headline")))
     page.click("Random maze")
     assert sorted(cell for cell in page.cells() if cell) == ["G", "S"] and page.marked("wall")
+
+
+def drop(page, text):
+    page.browser.execute_script(
+        "const data = new DataTransfer(); data.setData('text', arguments[0]);"
+        "document.querySelector('.arc-view').dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, "
+        "cancelable: true}))", text)
 
 
 def test_an_arc_task_is_shown_edited_and_refused_with_a_sentence(page):
@@ -309,17 +317,31 @@ def test_an_arc_task_is_shown_edited_and_refused_with_a_sentence(page):
     assert "no ARC model" in page.text(".notice")
     assert len(page.all(".arc-pair")) == 4
     task = {"train": [{"input": [[1, 2]], "output": [[2, 1]]}], "test": [{"input": [[3]]}]}
-    drop = ("const data = new DataTransfer(); data.setData('text', arguments[0]);"
-            "document.querySelector('.arc-view').dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, "
-            "cancelable: true}))")
-    page.browser.execute_script(drop, json.dumps(task))
+    drop(page, json.dumps(task))
     wait_until(lambda: len(page.all(".arc-pair")) == 2)
     page.click("Edit test input 1")
     page.browser.switch_to.active_element.send_keys("7")
     page.click("Done")
     wait_until(lambda: '[[7]]' in page.one(".fold textarea").get_attribute("value"))
-    page.browser.execute_script(drop, '{"train": [], "test": []}')
+    drop(page, '{"train": [], "test": []}')
     wait_until(lambda: "neither of them empty" in page.text(".notice"))
+
+
+def test_an_arc_task_gets_votes_and_an_unknown_one_advice(browser, start, data, checkpoint):  # noqa: F811
+    page = Page(browser, start("--model", "arc=" + checkpoint))
+    page.open("arc")
+    page.click("Predict")
+    wait_until(lambda: "trm-train" in page.text(".notice"))
+    task = data.known["known0"]
+    drop(page, json.dumps({"known0": task}))
+    page.click("Predict")
+    wait_until(lambda: "Predicted" in page.text(".headline"))
+    assert "task known0 of the training data" in page.text(".headline") and not page.text(".notice")
+    assert len(page.all(".ballot")) == len(task["test"])
+    assert f"of {AUGMENT} voted" in page.text(".ballot")
+    verdicts = page.text(".arc-figure .wrong, .arc-figure .right")
+    assert len(re.findall("wrong|right", verdicts)) >= len(task["test"])
+    assert page.errors() == []
 
 
 def test_the_status_follows_what_the_server_does(page):

@@ -98,6 +98,14 @@ def test_what_files_refer_to_is_there_and_on_this_server(shared_server):
         assert not foreign, name
 
 
+def test_the_first_view_waits_for_no_chain_of_imports():
+    """Whatever it imports is named in the page, so that all of it is asked for at once."""
+    preloaded = set(re.findall(r'rel="modulepreload" href="web/([^"]+)"', content("index.html").decode()))
+    for name in preloaded:
+        assert set(re.findall(r'from "\./([^"]+)"', content(name).decode())) <= preloaded, name
+    assert {"app.js", "sudoku.js"} <= preloaded
+
+
 def test_the_page_needs_no_key():
     server = Server("--api-keys", "a-key-of-a-client")
     try:
