@@ -283,27 +283,31 @@ class Arc {
   drawTests() {
     this.tests.replaceChildren(el("h2", {}, "Test"), el("div", { class: "pairs" },
       this.task.test.map((pair, i) => el("div", { class: "arc-pair" }, this.figure(pair, "input", `test input ${i + 1}`), arrow(),
-        this.ballot(this.votes[i], pair.output, i),
+        this.choices(this.votes[i], pair.output, i),
         pair.output ? el("figure", { class: "arc-figure" }, picture(pair.output, `true answer ${i + 1}`),
-          el("figcaption", {}, "true answer, not sent")) : null))));
+          el("figcaption", {}, "true answer, not sent")) : null,
+        this.ballot(this.votes[i])))));
   }
 
   // The two most voted predictions of a test; `truth` may be unknown.
-  ballot(vote, truth, test) {
+  choices(vote, truth, test) {
     if (!vote) {
       return truth ? [] : el("span", { class: "arrow" }, "?");
     }
-    const choices = vote.votes.slice(0, 2).map(({ answer, votes, q }, i) => {
+    return vote.votes.slice(0, 2).map(({ answer, votes, q }, i) => {
       const right = truth && JSON.stringify(truth) === JSON.stringify(answer);
       return el("figure", { class: "arc-figure" },
         answer.length ? picture(answer, `prediction ${i + 1} of test ${test + 1}`) : el("p", { class: "no-grid" }, "no grid"),
         el("figcaption", {}, `${plural(votes, "vote")}, q ${(q * 100).toFixed(0)} % `,
           truth ? el("span", { class: right ? "right" : "wrong" }, right ? "✓ right" : "✗ wrong") : null));
     });
-    const sentence = `${vote.voted} of ${vote.augment} voted for ${plural(vote.choices, "answer")}`;
-    return [...choices, el("div", { class: "ballot" }, el("span", {}, sentence),
+  }
+
+  ballot(vote) {
+    return vote ? el("div", { class: "ballot" },
+      el("span", {}, `${vote.voted} of ${vote.augment} voted for ${plural(vote.choices, "answer")}`),
       el("progress", { value: vote.voted, max: vote.augment, "aria-label": "Votes" }),
-      vote.decided ? "Decided: the first cannot be overtaken." : "")];
+      vote.decided ? el("span", {}, "Decided: the first cannot be overtaken.") : null) : null;
   }
 }
 
