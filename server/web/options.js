@@ -20,9 +20,12 @@ export class Options {
       this.modelLabel,
       el("label", {}, el("span", {}, "Stop when"), this.stop),
       number("max_steps", "Steps at most", "supervision steps", { min: 1, max: 1000000, value: 16 }),
-      number("rollouts", "Tries", "all but the first start from noise", { min: 1, max: 64, value: 1 }),
-      number("noise", "Noise", "of every try but the first", { min: 0.01, max: 100, step: "any", value: 0.3 }),
-      number("seed", "Seed", "of the noise", { min: 0, max: 9007199254740991, value: 0 }));
+      number("rollouts", "Tries", "of each image; all but the first have noise", { min: 1, value: 1 }),
+      number("augment", "Images", "symmetries of the puzzle that are tried, itself first", { min: 1, value: 1 }),
+      number("restart_steps", "Restart after", "steps after which a try begins again, with another image or noise",
+        { min: 1, required: false, placeholder: "never" }),
+      number("noise", "Noise", "of every try but the first of an image", { min: 0.01, max: 100, step: "any", value: 0.3 }),
+      number("seed", "Seed", "of noise and images", { min: 0, max: 9007199254740991, value: 0 }));
     this.element = el("details", { class: "fold" }, el("summary", {}, "Options"), this.form);
   }
 
@@ -58,8 +61,15 @@ export class Options {
     if (this.chosen?.verifier && this.stop.value !== "verify") {
       options.verify = false;
     }
-    if (value("rollouts") !== 1) {
-      Object.assign(options, { rollouts: value("rollouts"), noise: value("noise"), seed: value("seed"), every_rollout: true });
+    const several = ["rollouts", "augment"].filter((name) => value(name) !== 1);
+    for (const name of several) {
+      Object.assign(options, { [name]: value(name), every_rollout: true });
+    }
+    if (this.form.restart_steps.value) {
+      options.restart_steps = value("restart_steps");
+    }
+    if (several.length || options.restart_steps) {
+      Object.assign(options, { noise: value("noise"), seed: value("seed") });
     }
     return { ...(this.models?.length > 1 ? { model: this.model.value } : {}), options };
   }

@@ -275,7 +275,8 @@ def test_tries_are_shown_side_by_side(page):
     page.open("sudoku")
     page.set_option("stop", "never")
     page.set_option("max_steps", 3)
-    page.set_option("rollouts", 4)
+    page.set_option("rollouts", 2)
+    page.set_option("augment", 2)
     page.solve()
     lanes = page.all(".lane")
     assert len(lanes) == 4 and page.text(".lane").count("★") == 1
