@@ -95,7 +95,7 @@ FAULT_SECONDS ?= 20
 C_FILES  = $(shell find server engine proto config tests -name '*.[ch]' | sort)
 # Not asked of cppcheck: readdir_r, which POSIX withdrew; and some compound literals it cannot read.
 CPPCHECK_OFF := readdirCalled internalAstError
-SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh tests/run.sh tests/chroot.sh .ci/run
+SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh docker/prove-manifests.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
 .PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
