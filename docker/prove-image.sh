@@ -128,9 +128,8 @@ bytes=$(du -s --bytes "$root" | cut -f 1)
 echo "$((bytes / 1000000)) MB, Debian $(cat "$root/etc/debian_version"), user $(value .OCIv1.Config.User)"
 [ "$bytes" -lt $most_bytes ] || fail "larger than $((most_bytes / 1000000)) MB"
 [ "$(value .OCIv1.Config.User)" = 65534:65534 ] || fail "not nobody"
-for program in gcc cc c++ clang make as ld; do
-    ! ls "$root"/usr/bin/$program* >/dev/null 2>&1 || fail "it holds a compiler's $program"
-done
+found=$(find "$root/usr" -regextype egrep -regex '.*/(cc|c\+\+|cc1|(gcc|g\+\+|clang)(-[0-9]+)?|as|ld|make)')
+[ -z "$found" ] || fail "it holds a compiler: $found"
 [ "$(value .Docker.Config.Healthcheck.Test)" = "[CMD /usr/share/trm-server/healthy]" ] || fail "no HEALTHCHECK"
 [ "$(value .OCIv1.Config.Entrypoint)" = "[trm-server]" ] || fail "another entry point"
 inside "$container" -- trm-server --version

@@ -32,7 +32,7 @@ import yaml
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 MODEL = os.path.join(ROOT, "server", "models", "sudoku.safetensors")
-PATIENCE_S = 60
+PATIENCE_S = 300
 NETWORK = "10.213.77"  # of the namespaces
 
 
