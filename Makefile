@@ -68,14 +68,21 @@ FUZZ_BUILD    = $(if $(HAVE_FUZZER),build-fuzz,$(BUILD))
 PEERS := $(BUILD)/peers
 PEERS_FLAGS ?=
 
+# The paper's comparison: CPU minutes a run, seeds, and what else tests/bench/compare.py --help has.
+COMPARE_MINUTES ?= 20
+COMPARE_SEEDS   ?= 3
+COMPARE_FLAGS   ?=
+
 # What `make load` is asked: see tests/load/measure.py --help.
 LOAD_FLAGS ?=
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-SUDOKU ?= ../shared/data/sudoku/train.csv
-ARC    ?= ../shared/data/arc/arc-agi
+# What `make train-data` trains on, and what it keeps out of that in every disguise.
+SUDOKU      ?= ../shared/data/sudoku/train.csv
+SUDOKU_TEST ?= $(wildcard ../shared/data/sudoku/test.csv)
+ARC         ?= ../shared/data/arc/arc-agi
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
@@ -98,7 +105,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh docker/prove-manifests.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -185,15 +192,29 @@ load: ## Measure servers that are idle, saturated, overloaded, and full of slow 
 	@$(MAKE) $(PARALLEL) all $(LOAD)
 	@TRM_BUILD=$(BUILD) /usr/bin/python3 tests/load/measure.py $(LOAD_FLAGS)
 
+compare: $(BUILD)/trm-train $(BUILD)/trm-eval $(BUILD)/trm-data ## Train the paper's variants with equal budgets, some 8 hours, resumable; print the table (COMPARE_MINUTES=20)
+	@/usr/bin/python3 tests/bench/compare.py --build $(BUILD) --minutes $(COMPARE_MINUTES) --seeds $(COMPARE_SEEDS) $(COMPARE_FLAGS)
+
+# The data and the picture of README's curve.
+CURVE_DATA  ?= ../shared/data/sudoku/test.csv
+CURVE_FLAGS ?= --no-halt --max-steps 32
+curve: $(BUILD)/trm-eval ## Draw accuracy by step, as build/curve.png (MODEL=FILE CURVE_DATA=FILE CURVE_FLAGS=)
+	@docker/install-deps.sh build plot
+	@$(BUILD)/trm-eval --model '$(MODEL)' --data '$(CURVE_DATA)' $(CURVE_FLAGS) --csv $(BUILD)/curve.csv
+	@gnuplot -e "csv='$(BUILD)/curve.csv'; picture='$(BUILD)/curve.png'" tests/bench/curve.gp
+	@echo 'drawn: $(BUILD)/curve.png'
+
 demo-train: $(BUILD)/trm-train ## Train a 6x6 Sudoku model from nothing, in two minutes
 	@rm -rf $(BUILD)/demo
 	@$(BUILD)/trm-train --config config/train/demo.json --out $(BUILD)/demo
 
+train-data: TESTS_OF_DATA = --test $(BUILD)/data/sudoku-heldout.csv $(SUDOKU_TEST:%=--test %)
 train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json trains on, from SUDOKU=train.csv
 	@mkdir -p $(BUILD)/data
 	(head -n 1 $(SUDOKU); tail -n 400 $(SUDOKU)) > $(BUILD)/data/sudoku-heldout.csv
-	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-train.csv
-	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 --out $(BUILD)/data/sudoku-generated.csv
+	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-known.csv
+	$(BUILD)/trm-data clean --csv $(BUILD)/data/sudoku-known.csv $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-train.csv
+	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-generated.csv
 
 arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trains on, from ARC=arc-agi (a prefix)
 	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \

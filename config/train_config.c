@@ -25,6 +25,7 @@ enum field_kind {
     FIELD_SOURCE,  /* struct conf_source: its keys are among those of the object itself */
     FIELD_DATA,    /* conf_train.data */
     FIELD_MODEL,   /* conf_train.model */
+    FIELD_STAGES,  /* conf_train.stages */
     FIELD_END
 };
 
@@ -40,14 +41,17 @@ struct field {
 
 static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
 static const char *const generator_names[] = {"sudoku", "maze", NULL};
-static const char *const loss_names[] = {"stablemax", "softmax", NULL};     /* enum train_loss_kind */
-static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL}; /* enum train_optim_kind */
+static const char *const loss_names[] = {"stablemax", "softmax", NULL};           /* enum train_loss_kind */
+static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL};       /* enum train_optim_kind */
+static const char *const gradient_names[] = {"last_cycle", "last_updates", NULL}; /* enum conf_gradient */
 /* enum trm_dtype, as far as training knows it. */
 static const char *const compute_names[] = {"auto", "f32", "bf16", NULL};
 
 static const struct field file_fields[] = {
     {.key = "path", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, path)},
     {.key = "limit", .kind = FIELD_INT, .offset = offsetof(struct conf_source, limit), .max = INT_MAX},
+    {.key = "min_rating", .kind = FIELD_INT, .offset = offsetof(struct conf_source, min_rating), .max = INT_MAX},
+    {.key = "max_rating", .kind = FIELD_INT, .offset = offsetof(struct conf_source, max_rating), .max = INT_MAX},
     {.kind = FIELD_END},
 };
 
@@ -91,6 +95,7 @@ static const struct field maze_fields[] = {
 static const struct field data_fields[] = {
     {.kind = FIELD_SOURCE},
     {.key = "weight", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_source, weight), .max = 1e6},
+    {.key = "final_weight", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_source, final_weight), .max = 1e6},
     {.kind = FIELD_END},
 };
 
@@ -148,14 +153,48 @@ static const struct field eval_fields[] = {
     {.kind = FIELD_END},
 };
 
+/* Base: struct conf_stage. */
+static const struct field stage_fields[] = {
+    {.key = "until", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_stage, until), .max = 1, .required = true},
+    {.key = "H_cycles",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_stage, H_cycles),
+     .min = 1,
+     .max = 1000,
+     .required = true},
+    {.key = "L_cycles",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct conf_stage, L_cycles),
+     .min = 1,
+     .max = 1000,
+     .required = true},
+    {.kind = FIELD_END},
+};
+
+static const struct field curriculum_fields[] = {
+    {.key = "from", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, curriculum.from), .max = 1},
+    {.key = "to", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, curriculum.to), .max = 1},
+    {.kind = FIELD_END},
+};
+
+static const struct field probe_fields[] = {
+    {.key = "rows", .kind = FIELD_INT, .offset = offsetof(struct conf_train, probe.rows), .max = 65535},
+    {.key = "halting", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, probe.halting)},
+    {.kind = FIELD_SOURCE, .offset = offsetof(struct conf_train, probe.source)},
+    {.kind = FIELD_END},
+};
+
 static const struct field train_fields[] = {
     {.key = "name", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, name)},
     {.key = "puzzle", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, puzzle), .choices = puzzle_names},
     {.key = "model", .kind = FIELD_MODEL, .required = true},
+    {.key = "start_from", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, start_from)},
     {.key = "data", .kind = FIELD_DATA, .required = true},
+    {.key = "curriculum", .kind = FIELD_SECTION, .fields = curriculum_fields},
     {.key = "augment", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, augment)},
     {.key = "batch_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, batch_size), .min = 1, .max = 65536},
     {.key = "pool_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, pool_size), .min = 1, .max = 1 << 20},
+    {.key = "carry_bf16", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, carry_bf16)},
     {.key = "random_initial_steps", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, random_initial_steps)},
     {.key = "shards", .kind = FIELD_INT, .offset = offsetof(struct conf_train, shards), .min = 1, .max = 1024},
     {.key = "threads", .kind = FIELD_INT, .offset = offsetof(struct conf_train, threads), .max = 1024},
@@ -166,6 +205,11 @@ static const struct field train_fields[] = {
      .max = INT_MAX,
      .required = true},
     {.key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_train, seed), .max = INT_MAX},
+    {.key = "stages", .kind = FIELD_STAGES},
+    {.key = "gradient",
+     .kind = FIELD_CHOICE,
+     .offset = offsetof(struct conf_train, gradient),
+     .choices = gradient_names},
     {.key = "loss", .kind = FIELD_CHOICE, .offset = offsetof(struct conf_train, loss), .choices = loss_names},
     {.key = "halt_loss_weight",
      .kind = FIELD_NUMBER,
@@ -176,6 +220,7 @@ static const struct field train_fields[] = {
      .offset = offsetof(struct conf_train, min_halt_steps),
      .min = 1,
      .max = 10000},
+    {.key = "probe", .kind = FIELD_SECTION, .fields = probe_fields},
     {.key = "optimizer", .kind = FIELD_SECTION, .fields = optimizer_fields},
     {.key = "puzzle_emb", .kind = FIELD_SECTION, .fields = puzzle_emb_fields},
     {.key = "schedule", .kind = FIELD_SECTION, .fields = schedule_fields},
@@ -190,9 +235,13 @@ static const struct field train_fields[] = {
     {.kind = FIELD_END},
 };
 
-static const struct conf_source source_defaults = {.size = 9, .classes = {1, 1, 1, 0}, .weight = 1};
+enum { AS_WEIGHT = -1 }; /* of a final weight that is not given */
+
+static const struct conf_source source_defaults = {
+    .max_rating = INT_MAX, .size = 9, .classes = {1, 1, 1, 0}, .weight = 1, .final_weight = AS_WEIGHT};
 
 static const struct conf_train train_defaults = {
+    .curriculum = {.to = 1},
     .augment = true,
     .batch_size = 16,
     .pool_size = 256,
@@ -333,7 +382,7 @@ static trm_status read_data(json_t *value, struct conf_train *conf, trm_error *e
         return out_of_memory(err);
     conf->data_count = (int)count;
 
-    double weights = 0;
+    double weights = 0, final_weights = 0;
     for (int i = 0; i < conf->data_count; i++) {
         struct conf_source *source = &conf->data[i];
         *source = source_defaults;
@@ -344,11 +393,28 @@ static trm_status read_data(json_t *value, struct conf_train *conf, trm_error *e
             return status;
         if (!source->path && !source->generate)
             return trm_fail(err, TRM_INVALID, "%s: needs \"path\" or \"generate\"", name);
+        if (source->final_weight == AS_WEIGHT)
+            source->final_weight = source->weight;
         weights += source->weight;
+        final_weights += source->final_weight;
     }
-    if (weights <= 0)
-        return trm_fail(err, TRM_INVALID, "data: some weight must be above zero");
+    if (weights <= 0 || final_weights <= 0)
+        return trm_fail(err, TRM_INVALID, "data: some weight must be above zero, and some final_weight");
     return TRM_OK;
+}
+
+static trm_status read_stages(json_t *value, struct conf_train *conf, trm_error *err) {
+    const size_t count = json_array_size(value);
+    if (!json_is_array(value) || count > CONF_MAX_STAGES)
+        return trm_fail(err, TRM_INVALID, "stages: must be an array of at most %d objects", CONF_MAX_STAGES);
+    trm_status status = TRM_OK;
+    for (conf->stage_count = 0; conf->stage_count < (int)count && status == TRM_OK; conf->stage_count++) {
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "stages.%d", conf->stage_count);
+        status = read_object(json_array_get(value, (size_t)conf->stage_count), name, stage_fields,
+                             &conf->stages[conf->stage_count], err);
+    }
+    return status;
 }
 
 static trm_status read_value(const struct field *field, json_t *value, const char *name, void *base, trm_error *err) {
@@ -375,6 +441,8 @@ static trm_status read_value(const struct field *field, json_t *value, const cha
         return read_data(value, base, err);
     case FIELD_MODEL:
         return read_model(value, &((struct conf_train *)base)->model, err);
+    case FIELD_STAGES:
+        return read_stages(value, base, err);
     case FIELD_SOURCE:
     case FIELD_END:
         break;
@@ -459,6 +527,9 @@ static trm_status move_into_model(json_t *root, trm_error *err) {
 
 static trm_status check_source(const struct conf_train *conf, const struct conf_source *source, const char *name,
                                trm_error *err) {
+    if (!source->generate && source->min_rating > source->max_rating)
+        return trm_fail(err, TRM_INVALID, "%s.min_rating: %d is more than max_rating, %d", name, source->min_rating,
+                        source->max_rating);
     if (!source->generate)
         return TRM_OK;
     const bool maze = is_maze(source->generate);
@@ -473,6 +544,20 @@ static trm_status check_source(const struct conf_train *conf, const struct conf_
     return TRM_OK;
 }
 
+static trm_status check_stages(const struct conf_train *conf, trm_error *err) {
+    double before = 0.0;
+    for (int i = 0; i < conf->stage_count; i++) {
+        const struct conf_stage *stage = &conf->stages[i];
+        if (stage->until <= before)
+            return trm_fail(err, TRM_INVALID, "stages.%d.until: %g is not later than %g", i, stage->until, before);
+        if (stage->H_cycles > conf->model.H_cycles || stage->L_cycles > conf->model.L_cycles)
+            return trm_fail(err, TRM_INVALID, "stages.%d: %d x %d cycles are more than the model's %d x %d", i,
+                            stage->H_cycles, stage->L_cycles, conf->model.H_cycles, conf->model.L_cycles);
+        before = stage->until;
+    }
+    return TRM_OK;
+}
+
 static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
     if (conf->pool_size % conf->batch_size != 0)
         return trm_fail(err, TRM_INVALID, "pool_size: %d is not a multiple of batch_size, %d", conf->pool_size,
@@ -482,6 +567,14 @@ static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
     if (conf->min_halt_steps > conf->model.halt_max_steps)
         return trm_fail(err, TRM_INVALID, "min_halt_steps: %d is more than halt_max_steps, %d", conf->min_halt_steps,
                         conf->model.halt_max_steps);
+    if (conf->curriculum.from > conf->curriculum.to)
+        return trm_fail(err, TRM_INVALID, "curriculum.from: %g is after curriculum.to, %g", conf->curriculum.from,
+                        conf->curriculum.to);
+    if (conf->probe.rows >= conf->batch_size)
+        return trm_fail(err, TRM_INVALID, "probe.rows: %d leave nothing of batch_size, %d, to learn from",
+                        conf->probe.rows, conf->batch_size);
+    if (conf->probe.halting && conf->probe.rows == 0)
+        return trm_fail(err, TRM_INVALID, "probe.halting: needs probe.rows above 0");
     for (int i = 0; i < conf->data_count; i++) {
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "data.%d", i);
@@ -489,12 +582,15 @@ static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
         if (status != TRM_OK)
             return status;
     }
-    return check_source(conf, &conf->eval.source, "eval", err);
+    trm_status status = check_stages(conf, err);
+    if (status == TRM_OK)
+        status = check_source(conf, &conf->probe.source, "probe", err);
+    return status == TRM_OK ? check_source(conf, &conf->eval.source, "eval", err) : status;
 }
 
 static trm_status set_defaults(struct conf_train *conf, trm_error *err) {
     *conf = train_defaults;
-    conf->eval.source = source_defaults;
+    conf->eval.source = conf->probe.source = source_defaults;
     conf->name = strdup("run");
     conf->puzzle = strdup("sudoku");
     return conf->name && conf->puzzle ? TRM_OK : out_of_memory(err);
@@ -532,7 +628,9 @@ void conf_train_destroy(struct conf_train *conf) {
     for (int i = 0; i < conf->data_count; i++)
         destroy_source(&conf->data[i]);
     free(conf->data);
+    destroy_source(&conf->probe.source);
     destroy_source(&conf->eval.source);
+    free(conf->start_from);
     free(conf->name);
     free(conf->puzzle);
     memset(conf, 0, sizeof *conf);
@@ -556,6 +654,16 @@ static json_t *write_data(const struct conf_train *conf) {
     json_t *array = json_array();
     for (int i = 0; i < conf->data_count; i++)
         if (json_array_append_new(array, write_object(data_fields, &conf->data[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+static json_t *write_stages(const struct conf_train *conf) {
+    json_t *array = json_array();
+    for (int i = 0; i < conf->stage_count; i++)
+        if (json_array_append_new(array, write_object(stage_fields, &conf->stages[i])) != 0) {
             json_decref(array);
             return NULL;
         }
@@ -591,6 +699,8 @@ static json_t *write_value(const struct field *field, const void *base) {
         return write_data(base);
     case FIELD_MODEL:
         return write_model(&((const struct conf_train *)base)->model);
+    case FIELD_STAGES:
+        return write_stages(base);
     case FIELD_SOURCE:
     case FIELD_END:
         break;

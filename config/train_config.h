@@ -15,13 +15,17 @@
 #include "engine/train/optim.h"
 #include "engine/train/schedule.h"
 
-enum { CONF_SUDOKU_CLASSES = 4 }; /* easy, medium, hard, very hard: enum sudoku_class */
+enum {
+    CONF_SUDOKU_CLASSES = 4, /* easy, medium, hard, very hard: enum sudoku_class */
+    CONF_MAX_STAGES = 16
+};
 
 /* Where puzzles come from: a file or directory for data_set_load(), or the generator. Exactly one of
  * `path` and `generate` is given. */
 struct conf_source {
     char *path;                          /* NULL for a generator */
-    int limit;                           /* of a path: at most so many puzzles; 0 (default): all */
+    int limit;                           /* of a path: the first so many puzzles; 0 (default): all */
+    int min_rating, max_rating;          /* of a path: those of the first that are rated so; by default all */
     char *generate;                      /* "sudoku", "maze"; NULL for a path */
     int size;                            /* of generate: 4, 6 or 9 (default 9); of mazes the side, 5 to 64 */
     double classes[CONF_SUDOKU_CLASSES]; /* of generated Sudoku: relative frequencies (default [1,1,1,0]) */
@@ -29,6 +33,15 @@ struct conf_source {
     int count;                           /* of generate: puzzles to make, must be given */
     int seed;                            /* of generate: 0 by default */
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */
+    double final_weight;                 /* the same at the end of "curriculum" (default: weight) */
+};
+
+enum conf_gradient { CONF_LAST_CYCLE, CONF_LAST_UPDATES };
+
+/* Cycles that a supervision step runs for a part of the run. */
+struct conf_stage {
+    double until;           /* where the part ends, later than the one before it */
+    int H_cycles, L_cycles; /* at most the model's */
 };
 
 struct conf_train {
@@ -39,21 +52,36 @@ struct conf_train {
      * "halt_max_steps" and "halt_exploration_prob" beside "model" replace the model's. Resolved. */
     struct model_config model;
 
+    char *start_from; /* NULL (default), or the checkpoint whose weights a new run takes: see engine/train/grow.h */
+
     struct conf_source *data; /* [data_count], at least one, weights not all zero */
     int data_count;
+    struct {
+        double from, to; /* 0, 1: the parts of the run at which weights begin and end to move, in a straight line */
+    } curriculum;
     bool augment; /* true: a random symmetry each time a puzzle is drawn */
 
-    int batch_size; /* 16 puzzles an optimizer step */
-    int pool_size;  /* 256 carried puzzles, visited batch by batch; a multiple of batch_size, equal to it: no pool */
+    int batch_size;  /* 16 puzzles an optimizer step */
+    int pool_size;   /* 256 carried puzzles, visited batch by batch; a multiple of batch_size, equal to it: no pool */
+    bool carry_bf16; /* false; true: their latents in 16 bits, half the memory: 32 KB a puzzle of sudoku-small */
     bool random_initial_steps; /* true: puzzles of a new pool start with a random step count */
     int shards;                /* 2 fixed parts of a batch, summed in order; at most batch_size */
     int threads;               /* 0: as many as cores; never more than shards work at once */
     int steps;                 /* optimizer steps of the run */
     int seed;                  /* 0 */
 
+    struct conf_stage stages[CONF_MAX_STAGES]; /* [{"until": 0.3, "H_cycles": 1, "L_cycles": 1}]; none by default, */
+    int stage_count;                           /* and after the last: the model's own cycles */
+    enum conf_gradient gradient; /* of a step: "last_cycle" (default) | "last_updates": one of z_L and one of z_H */
+
     enum train_loss_kind loss; /* "stablemax" | "softmax" */
     double halt_loss_weight;   /* 0.5 */
     int min_halt_steps;        /* 1: a halt before this step is not accepted; at most halt_max_steps */
+    struct {
+        int rows;                  /* 0; puzzles of a batch that the token loss never learns from */
+        bool halting;              /* false; true: they alone train the halting head, which all others do else */
+        struct conf_source source; /* the members of a source are "probe"'s own; neither path nor generate: "data" */
+    } probe;
 
     struct train_optim optimizer; /* {"name": "adam_atan2" | "adamw", "lr": 1e-3, "weight_decay": 0.1, "beta1": 0.9,
                                       "beta2": 0.95, "scale": 1, "eps": 1e-8} */

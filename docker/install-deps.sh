@@ -8,6 +8,7 @@
 #   test     what `make test` runs on top of build
 #   lint     what `make lint` runs
 #   load     wrk, as a second opinion to the load generator of `make load`
+#   plot     gnuplot, for the picture of `make curve`
 #   fuzz     clang with libFuzzer, for `make fuzz`
 #   peers    what `make bench-peers` makes its virtual environment with; PyTorch compiles C++
 #   runtime  the shared libraries alone, for an image of the same Debian as the one that built
@@ -39,6 +40,7 @@ packages_for() {
     test) echo curl openssl libcmocka-dev libcurl4-gnutls-dev python3 python3-aiohttp python3-httpx python3-jsonschema \
         python3-prometheus-client python3-pytest python3-requests python3-selenium chromium chromium-driver ;;
     load) echo wrk ;;
+    plot) echo gnuplot-nox ;;
     fuzz) echo clang libclang-rt-dev ;;
     lint) echo clang-format clang-tidy cppcheck shellcheck ;;
     peers) echo g++ python3-dev python3-venv ;;
@@ -51,7 +53,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|man|mpi|client|test|load|fuzz|lint|peers|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|man|mpi|client|test|load|plot|fuzz|lint|peers|runtime ..."
 
 wanted=
 for purpose in "$@"; do

@@ -127,6 +127,38 @@ trm_status data_set_source(struct data_set *set, const char *name, size_t length
     return TRM_OK;
 }
 
+/* Moves the starts of groups to where `keep` leaves their rows. */
+static void keep_groups(struct data_set *set, const bool *keep) {
+    size_t groups = 0, row = 0;
+    int32_t kept = 0;
+    for (size_t g = 0; g < set->group_count; g++) {
+        const int32_t first = kept;
+        for (; row < (size_t)set->groups[g + 1]; row++)
+            kept += keep[row];
+        if (kept > first)
+            set->groups[groups++] = first;
+    }
+    set->groups[groups] = kept;
+    set->group_count = groups;
+}
+
+void data_set_keep(struct data_set *set, const bool *keep) {
+    const size_t cells = (size_t)set->seq_len;
+    size_t kept = 0;
+    if (set->groups)
+        keep_groups(set, keep);
+    for (size_t row = 0; row < set->count; row++) {
+        if (!keep[row])
+            continue;
+        memmove(set->inputs + kept * cells, set->inputs + row * cells, cells);
+        memmove(set->labels + kept * cells, set->labels + row * cells, cells);
+        set->identifiers[kept] = set->identifiers[row];
+        set->ratings[kept] = set->ratings[row];
+        set->sources[kept++] = set->sources[row];
+    }
+    set->count = kept;
+}
+
 void data_sudoku_tokens(int cells, const uint8_t *grid, uint8_t *tokens) {
     for (int i = 0; i < cells; i++)
         tokens[i] = (uint8_t)(grid[i] + 1);

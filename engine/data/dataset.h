@@ -55,6 +55,10 @@ bool data_set_is_right(const struct data_set *set, size_t row);
  * for a name that is not printable or when there are too many. */
 trm_status data_set_source(struct data_set *set, const char *name, size_t length, uint16_t *index, trm_error *err);
 
+/* Removes the rows for which keep [set->count] is false, at least one being true; groups that lose all their rows go.
+ */
+void data_set_keep(struct data_set *set, const bool *keep);
+
 /* A new set with each puzzle of `set` followed by `copies` symmetric images of it, one group each: of a Sudoku random
  * ones, of a maze (which has no more than 7) each another. TRM_INVALID when `set` is of neither. */
 trm_status data_set_augment(const struct data_set *set, int copies, struct data_rng *rng, struct data_set **augmented,

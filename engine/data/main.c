@@ -10,19 +10,22 @@
 
 #include "engine/cli.h"
 #include "engine/data/arc_build.h"
+#include "engine/data/exclude.h"
 #include "engine/data/generate.h"
 #include "engine/data/import.h"
 #include "engine/file.h"
 
-enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000 };
+enum { EXIT_USAGE = 2, MAX_THREADS = 256, MAX_COPIES = 100000, MAX_TESTS = 16 };
 
 static const char HELP[] =
-    "usage: trm-data sudoku|maze --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S] "
-    "[--json]\n"
+    "usage: trm-data sudoku --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S]\n"
+    "                [--test FILE_OR_DIR ...] [--json]\n"
+    "       trm-data maze --csv FILE --out DIR [--split train|test] [--limit N] [--augment N] [--seed S] [--json]\n"
     "       trm-data generate sudoku --count N [--size 4|6|9] [--class CLASS] [--seed S] [--threads N]\n"
-    "                [--out FILE] [--json]\n"
+    "                [--test FILE_OR_DIR ...] [--out FILE] [--json]\n"
     "       trm-data generate maze --count N [--size 5..64] [--min-moves N] [--seed S] [--threads N]\n"
     "                [--out FILE] [--json]\n"
+    "       trm-data clean --csv FILE --test FILE_OR_DIR ... --out FILE [--limit N] [--json]\n"
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
     "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
     "       trm-data arc --from PREFIX --subsets A,B --out DIR [--test A] [--augment N] [--seed S] [--json]\n"
@@ -37,6 +40,7 @@ static const char HELP[] =
     "           the size has, in equal parts). Mazes (side 30 unless said otherwise) have one shortest path, of\n"
     "           at least --min-moves moves: by default 111 at side 30, as many in proportion to the cells at\n"
     "           others. The same seed gives the same puzzles.\n"
+    "clean      copies a CSV file without the puzzles that are in a test set.\n"
     "verify     checks that every line has a right answer and no other, and counts sources and ratings.\n"
     "import     converts a checkpoint that PyTorch wrote to safetensors. --config describes the model as\n"
     "           config/models/ does; nothing that the checkpoint may contain is run.\n"
@@ -49,6 +53,8 @@ static const char HELP[] =
     "\n"
     "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros;\n"
     "mazes are written with # (wall), space, S (start), G (goal) and o (path).\n"
+    "--test names a set that Sudokus will be judged by: every puzzle that is one of it in disguise (digits renamed,\n"
+    "rows, columns, bands or stacks exchanged, transposed) is dropped, and their number printed.\n"
     "--limit N takes the first N puzzles. --json prints results for programs.\n"
     "Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
@@ -56,6 +62,8 @@ static const char HELP[] =
 struct options {
     const char *csv, *out, *split, *config, *puzzle;
     const char *from, *subsets, *test, *identifiers;
+    const char *tests[MAX_TESTS]; /* [test_count] */
+    int test_count;
     long limit, augment, size, count, threads, min_moves;
     unsigned long long seed;
     bool mixed, json;
@@ -114,6 +122,7 @@ enum option_code {
     FROM,
     SUBSETS,
     TEST,
+    TEST_SET,
     IDENTIFIERS
 };
 
@@ -156,6 +165,11 @@ static bool take_option(int code, const char *value, struct options *options) {
         return parse_seed(value, &options->seed);
     case THREADS:
         return trm_parse_number(value, 1, MAX_THREADS, &options->threads);
+    case TEST_SET:
+        if (options->test_count == MAX_TESTS)
+            return false;
+        options->tests[options->test_count++] = value;
+        return true;
     case JSON:
         options->json = true;
         return true;
@@ -217,6 +231,36 @@ static int print_json(json_t *object) {
     return EXIT_FAILURE;
 }
 
+/* Drops from `set` what the test sets of the command line have; without any *dropped is -1: not a result. */
+static trm_status exclude_tests(const struct options *options, struct data_set *set, long *dropped, trm_error *err) {
+    struct data_set *tests[MAX_TESTS] = {NULL};
+    trm_status status = TRM_OK;
+    size_t count = 0;
+    *dropped = -1;
+    for (int i = 0; i < options->test_count && status == TRM_OK; i++)
+        status = data_set_load(options->tests[i], 0, &tests[i], err);
+    if (status == TRM_OK && options->test_count > 0) {
+        status = data_exclude(set, (const struct data_set *const *)tests, options->test_count, &count, err);
+        *dropped = (long)count;
+    }
+    for (int i = 0; i < options->test_count; i++)
+        data_set_destroy(tests[i]);
+    return status;
+}
+
+/* Prints `object` (freed), or for people `text` with what was dropped in front. */
+static int print_result(const struct options *options, long dropped, json_t *object, const char *text) {
+    if (object && dropped >= 0)
+        json_object_set_new(object, "dropped", json_integer(dropped));
+    if (options->json)
+        return print_json(object);
+    json_decref(object);
+    if (dropped >= 0)
+        printf("%ld puzzles of test sets dropped, ", dropped);
+    puts(text);
+    return EXIT_SUCCESS;
+}
+
 /* The commands sudoku and maze. */
 static int run_convert(bool maze, int argc, char **argv) {
     static const struct option KNOWN[] = {{"csv", required_argument, NULL, CSV},
@@ -225,6 +269,7 @@ static int run_convert(bool maze, int argc, char **argv) {
                                           {"limit", required_argument, NULL, LIMIT},
                                           {"augment", required_argument, NULL, AUGMENT},
                                           {"seed", required_argument, NULL, SEED},
+                                          {"test", required_argument, NULL, TEST_SET},
                                           {"json", no_argument, NULL, JSON},
                                           {0}};
     struct options options;
@@ -237,6 +282,7 @@ static int run_convert(bool maze, int argc, char **argv) {
     struct data_rng rng;
     trm_error err;
     int result;
+    long dropped = -1;
     data_rng_seed(&rng, options.seed);
     char *dir = trm_path_join(options.out, options.split);
     trm_status status = dir ? TRM_OK : trm_fail_memory(&err, strlen(options.out));
@@ -244,6 +290,8 @@ static int run_convert(bool maze, int argc, char **argv) {
         status = data_set_load_csv(options.csv, (size_t)options.limit, &set, &err);
     if (status == TRM_OK && maze != (set->maze_side > 0))
         status = trm_fail(&err, TRM_FORMAT, "%.200s: its puzzles are not of this kind", options.csv);
+    if (status == TRM_OK)
+        status = exclude_tests(&options, set, &dropped, &err);
     if (status == TRM_OK)
         status = data_set_augment(set, (int)options.augment, &rng, &augmented, &err);
     if (status == TRM_OK)
@@ -253,12 +301,13 @@ static int run_convert(bool maze, int argc, char **argv) {
 
     if (status != TRM_OK) {
         result = failure(&err);
-    } else if (options.json) {
-        result = print_json(json_pack("{s:I, s:I, s:s}", "puzzles", (json_int_t)set->count, "rows",
-                                      (json_int_t)augmented->count, "directory", dir));
     } else {
-        printf("%zu puzzles, %zu rows in %s\n", set->count, augmented->count, dir);
-        result = EXIT_SUCCESS;
+        char text[4096];
+        snprintf(text, sizeof text, "%zu puzzles, %zu rows in %s", set->count, augmented->count, dir);
+        result = print_result(&options, dropped,
+                              json_pack("{s:I, s:I, s:s}", "puzzles", (json_int_t)set->count, "rows",
+                                        (json_int_t)augmented->count, "directory", dir),
+                              text);
     }
     data_set_destroy(augmented);
     data_set_destroy(set);
@@ -284,11 +333,15 @@ static void show_progress(void *context, size_t done) {
 }
 
 static int run_generate(int argc, char **argv) {
-    static const struct option KNOWN_SUDOKU[] = {
-        {"out", required_argument, NULL, OUT},     {"size", required_argument, NULL, SIZE},
-        {"count", required_argument, NULL, COUNT}, {"class", required_argument, NULL, CLASS},
-        {"seed", required_argument, NULL, SEED},   {"threads", required_argument, NULL, THREADS},
-        {"json", no_argument, NULL, JSON},         {0}};
+    static const struct option KNOWN_SUDOKU[] = {{"out", required_argument, NULL, OUT},
+                                                 {"size", required_argument, NULL, SIZE},
+                                                 {"count", required_argument, NULL, COUNT},
+                                                 {"class", required_argument, NULL, CLASS},
+                                                 {"seed", required_argument, NULL, SEED},
+                                                 {"threads", required_argument, NULL, THREADS},
+                                                 {"test", required_argument, NULL, TEST_SET},
+                                                 {"json", no_argument, NULL, JSON},
+                                                 {0}};
     static const struct option KNOWN_MAZE[] = {
         {"out", required_argument, NULL, OUT},     {"size", required_argument, NULL, SIZE},
         {"count", required_argument, NULL, COUNT}, {"min-moves", required_argument, NULL, MIN_MOVES},
@@ -331,16 +384,56 @@ static int run_generate(int argc, char **argv) {
         return failure(&err);
 
     int result = EXIT_SUCCESS;
-    status = options.out ? data_set_save_csv(set, options.out, &err) : data_set_print_csv(set, stdout, &err);
+    long dropped;
+    status = exclude_tests(&options, set, &dropped, &err);
+    if (status == TRM_OK)
+        status = options.out ? data_set_save_csv(set, options.out, &err) : data_set_print_csv(set, stdout, &err);
     if (status == TRM_OK && !options.out && (ferror(stdout) || fflush(stdout) != 0))
         status = trm_fail(&err, TRM_IO, "standard output: %s", strerror(errno));
     if (status != TRM_OK)
         result = failure(&err);
-    else if (options.json)
-        result = print_json(
-            json_pack("{s:I, s:f, s:s}", "puzzles", (json_int_t)set->count, "seconds", seconds, "file", options.out));
-    else if (options.out)
-        printf("%zu puzzles in %.1f s to %s\n", set->count, seconds, options.out);
+    else if (options.out) {
+        char text[4096];
+        snprintf(text, sizeof text, "%zu puzzles in %.1f s to %s", set->count, seconds, options.out);
+        result = print_result(
+            &options, dropped,
+            json_pack("{s:I, s:f, s:s}", "puzzles", (json_int_t)set->count, "seconds", seconds, "file", options.out),
+            text);
+    } else if (dropped >= 0) {
+        fprintf(stderr, "%ld puzzles of test sets dropped\n", dropped);
+    }
+    data_set_destroy(set);
+    return result;
+}
+
+static int run_clean(int argc, char **argv) {
+    static const struct option KNOWN[] = {
+        {"csv", required_argument, NULL, CSV},     {"out", required_argument, NULL, OUT},
+        {"limit", required_argument, NULL, LIMIT}, {"test", required_argument, NULL, TEST_SET},
+        {"json", no_argument, NULL, JSON},         {0}};
+    struct options options;
+    if (parse_options(argc, argv, KNOWN, &options) != 0)
+        return EXIT_USAGE;
+    if (!options.csv || !options.out || options.test_count == 0)
+        return usage_error("clean needs --csv, --test and --out");
+
+    struct data_set *set = NULL;
+    trm_error err;
+    long dropped = -1;
+    int result;
+    trm_status status = data_set_load_csv(options.csv, (size_t)options.limit, &set, &err);
+    if (status == TRM_OK)
+        status = exclude_tests(&options, set, &dropped, &err);
+    if (status == TRM_OK)
+        status = data_set_save_csv(set, options.out, &err);
+    if (status != TRM_OK) {
+        result = failure(&err);
+    } else {
+        char text[4096];
+        snprintf(text, sizeof text, "%zu puzzles to %s", set->count, options.out);
+        result = print_result(&options, dropped,
+                              json_pack("{s:I, s:s}", "puzzles", (json_int_t)set->count, "file", options.out), text);
+    }
     data_set_destroy(set);
     return result;
 }
@@ -620,6 +713,8 @@ int main(int argc, char **argv) {
         return run_convert(strcmp(command, "maze") == 0, argc - 1, argv + 1);
     if (strcmp(command, "generate") == 0)
         return run_generate(argc - 1, argv + 1);
+    if (strcmp(command, "clean") == 0)
+        return run_clean(argc - 1, argv + 1);
     if (strcmp(command, "verify") == 0)
         return run_verify(argc - 1, argv + 1);
     if (strcmp(command, "import") == 0)

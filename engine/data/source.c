@@ -11,7 +11,6 @@
 struct data_source {
     bool augment;
     int count;
-    double total;                    /* of all weights */
     struct data_source_part parts[]; /* [count] */
 };
 
@@ -21,7 +20,7 @@ trm_status data_source_create(const struct data_source_part *parts, int count, b
     if (count < 1)
         return trm_fail(err, TRM_INVALID, "a source needs at least one data set");
     const struct data_set *first = parts[0].set;
-    double total = 0;
+    double total = 0, final_total = 0;
     for (int i = 0; i < count; i++) {
         const struct data_set *set = parts[i].set;
         if (set->seq_len != first->seq_len || set->vocab_size != first->vocab_size)
@@ -29,12 +28,13 @@ trm_status data_source_create(const struct data_source_part *parts, int count, b
                             set->seq_len, set->vocab_size, first->seq_len, first->vocab_size);
         if (set->count < 1 || set->count > INT32_MAX)
             return trm_fail(err, TRM_INVALID, "data set %d has %zu puzzles", i + 1, set->count);
-        if (!(parts[i].weight > 0) || !isfinite(parts[i].weight))
-            return trm_fail(err, TRM_INVALID, "the weight of data set %d is not positive", i + 1);
+        if (!(parts[i].weight >= 0) || !(parts[i].final_weight >= 0))
+            return trm_fail(err, TRM_INVALID, "a weight of data set %d is not a number from 0", i + 1);
         total += parts[i].weight;
+        final_total += parts[i].final_weight;
     }
-    if (!isfinite(total))
-        return trm_fail(err, TRM_INVALID, "the weights are too large");
+    if (!(total > 0) || !isfinite(total) || !(final_total > 0) || !isfinite(final_total))
+        return trm_fail(err, TRM_INVALID, "the weights are all zero, or too large");
 
     const size_t size = sizeof(data_source) + (size_t)count * sizeof *parts;
     data_source *made = malloc(size);
@@ -42,7 +42,6 @@ trm_status data_source_create(const struct data_source_part *parts, int count, b
         return trm_fail_memory(err, size);
     made->augment = augment;
     made->count = count;
-    made->total = total;
     memcpy(made->parts, parts, (size_t)count * sizeof *parts);
     *source = made;
     return TRM_OK;
@@ -69,17 +68,28 @@ int data_source_identifiers(const data_source *source) {
     return most;
 }
 
-static int draw_part(const data_source *source, struct data_rng *rng) {
-    double left = data_rng_uniform(rng) * source->total;
+static double weight_at(const struct data_source_part *part, double progress) {
+    return part->weight + progress * (part->final_weight - part->weight);
+}
+
+static int draw_part(const data_source *source, double progress, struct data_rng *rng) {
+    double total = 0.0;
+    int last = 0; /* the last part that can be drawn now */
+    for (int i = 0; i < source->count; i++) {
+        const double weight = weight_at(&source->parts[i], progress);
+        total += weight;
+        last = weight > 0.0 ? i : last;
+    }
+    double left = data_rng_uniform(rng) * total;
     int part = 0;
-    while (part < source->count - 1 && left >= source->parts[part].weight)
-        left -= source->parts[part++].weight;
+    while (part < last && left >= weight_at(&source->parts[part], progress))
+        left -= weight_at(&source->parts[part++], progress);
     return part;
 }
 
-void data_source_next(const data_source *source, struct data_rng *rng, uint8_t *inputs, uint8_t *labels,
-                      int32_t *identifier, int *set_index, size_t *row) {
-    *set_index = draw_part(source, rng);
+void data_source_next(const data_source *source, double progress, struct data_rng *rng, uint8_t *inputs,
+                      uint8_t *labels, int32_t *identifier, int *set_index, size_t *row) {
+    *set_index = draw_part(source, progress, rng);
     const struct data_set *set = source->parts[*set_index].set;
     *row = (size_t)data_rng_below(rng, (int)set->count);
     *identifier = set->identifiers[*row];

@@ -13,13 +13,14 @@
 typedef struct data_source data_source;
 
 struct data_source_part {
-    const struct data_set *set; /* borrowed: must outlive the source */
-    double weight;              /* > 0, relative to the other parts */
+    const struct data_set *set;  /* borrowed: must outlive the source */
+    double weight, final_weight; /* relative to the other parts': at the beginning, at the end; not both 0 */
 };
 
 /* A source of `count` parts. With `augment`, each Sudoku or maze drawn is replaced by a random
  * symmetric image.
- * TRM_INVALID unless the sets agree in seq_len and vocab_size and the weights are positive numbers. */
+ * TRM_INVALID unless the sets agree in seq_len and vocab_size and the weights are numbers not below zero, with a
+ * sum above it both at the beginning and at the end. */
 trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
                               trm_error *err);
 void data_source_destroy(data_source *source); /* NULL is fine */
@@ -28,9 +29,10 @@ int data_source_seq_len(const data_source *source);
 int data_source_vocab_size(const data_source *source);
 int data_source_identifiers(const data_source *source); /* the most of any part */
 
-/* Draws a part by weight, then one of its rows uniformly. Fills inputs and labels ([seq_len] tokens each,
- * labels 0 = ignored) and the row's puzzle identifier; says which row of which part it was. */
-void data_source_next(const data_source *source, struct data_rng *rng, uint8_t *inputs, uint8_t *labels,
-                      int32_t *identifier, int *set_index, size_t *row);
+/* Draws a part by its weight at `progress` in 0 .. 1, weight + progress * (final_weight - weight), then one of its rows
+ * uniformly. Fills inputs and labels ([seq_len] tokens each, labels 0 = ignored) and the row's puzzle identifier; says
+ * which row of which part it was. */
+void data_source_next(const data_source *source, double progress, struct data_rng *rng, uint8_t *inputs,
+                      uint8_t *labels, int32_t *identifier, int *set_index, size_t *row);
 
 #endif

@@ -95,20 +95,31 @@ static int soften(struct board *board, int most) {
     return guesses;
 }
 
+/* The fewest clues of an easy puzzle. */
+static int easy_clues(int size) {
+    return (32 * size * size + 80) / 81;
+}
+
+enum sudoku_class data_sudoku_class_of(int size, int clues, int guesses) {
+    if (guesses > 0)
+        return guesses <= HARD_GUESSES ? SUDOKU_HARD : SUDOKU_VERY_HARD;
+    return clues >= easy_clues(size) ? SUDOKU_EASY : SUDOKU_MEDIUM;
+}
+
 /* One try; returns the guesses that the puzzle needs, or -1 if it is not of the class. */
 static int try_class(struct board *board, enum sudoku_class wanted, struct data_rng *rng) {
     const int cells = board->size * board->size;
-    const int easy_clues = (32 * cells + 80) / 81;
+    const int enough = easy_clues(board->size);
     int guesses;
 
     refill(board, rng);
     switch (wanted) {
     case SUDOKU_EASY:
-        dig(board, SINGLES_ONLY, easy_clues + data_rng_below(rng, 1 + cells / 9));
+        dig(board, SINGLES_ONLY, enough + data_rng_below(rng, 1 + cells / 9));
         return board->clues < cells ? 0 : -1;
     case SUDOKU_MEDIUM:
         dig(board, SINGLES_ONLY, 0);
-        return board->clues < easy_clues ? 0 : -1;
+        return board->clues < enough ? 0 : -1;
     case SUDOKU_HARD:
         dig(board, UNIQUE, 0);
         guesses = soften(board, HARD_GUESSES);

@@ -107,14 +107,14 @@ static double layers_of_step(const struct model_config *c) {
     }
 }
 
-static double layers_of_gradient(const struct model_config *c) {
+static double layers_of_gradient(const struct model_config *c, bool last_updates) {
     switch (c->arch) {
     case MODEL_TRANSFORMER:
         return c->H_layers;
     case MODEL_HRM:
         return (double)c->L_layers + c->H_layers;
     default:
-        return (c->L_cycles + 1.0) * c->L_layers;
+        return (last_updates ? 2.0 : c->L_cycles + 1.0) * c->L_layers;
     }
 }
 
@@ -122,7 +122,7 @@ double model_flops_per_step(const struct model_config *config) {
     return layers_of_step(config) * layer_flops(config) + heads_flops(config);
 }
 
-double model_flops_per_training_step(const struct model_config *config) {
-    return (layers_of_step(config) + 2.0 * layers_of_gradient(config)) * layer_flops(config) +
+double model_flops_per_training_step(const struct model_config *config, bool last_updates) {
+    return (layers_of_step(config) + 2.0 * layers_of_gradient(config, last_updates)) * layer_flops(config) +
            3.0 * heads_flops(config);
 }

@@ -5,6 +5,7 @@
 #ifndef TRM_ENGINE_MODEL_PROGRAM_H
 #define TRM_ENGINE_MODEL_PROGRAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/model/config.h"
@@ -37,8 +38,8 @@ int model_program_addends(const struct recursion_op *op, const float *e, float *
 /* Multiplications and additions of the matrix products of one supervision step of one puzzle. */
 double model_flops_per_step(const struct model_config *config);
 
-/* The same with the gradient of that step: twice the forward pass of what is differentiated. What attention
- * computes again for it is not counted. */
-double model_flops_per_training_step(const struct model_config *config);
+/* The same with the gradient of that step: twice the forward pass of what is differentiated (`last_updates`:
+ * see model_runner_recur()). What attention computes again for it is not counted. */
+double model_flops_per_training_step(const struct model_config *config, bool last_updates);
 
 #endif

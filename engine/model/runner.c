@@ -11,6 +11,8 @@
 #include "engine/model/net.h"
 #include "engine/model/program.h"
 
+enum { LAST_UPDATES = 2 };
+
 struct model_runner {
     const struct model_weights *weights;
     op_context *context;
@@ -208,6 +210,35 @@ trm_status model_runner_create(const struct model_weights *weights, model_runner
     return TRM_OK;
 }
 
+/* Latents left in a record by the previous step return to their own places. */
+static void settle_latents(model_runner *r) {
+    for (int i = 0; i < r->weights->plain.layout->latents; i++)
+        if (r->current[i] != r->z[i]) {
+            memcpy(r->z[i], r->current[i], r->plane * sizeof(float));
+            r->current[i] = r->z[i];
+        }
+}
+
+trm_status model_runner_recur(model_runner *r, int H_cycles, int L_cycles, bool last_updates, trm_error *err) {
+    struct model_config config = *r->weights->plain.config;
+    struct model_program program;
+    const int least = config.L_cycles > 0; /* direct prediction has none */
+    if (H_cycles < 1 || H_cycles > config.H_cycles || L_cycles < least || L_cycles > config.L_cycles)
+        return trm_fail(err, TRM_INVALID, "%d x %d cycles are more than the model's %d x %d, or none", H_cycles,
+                        L_cycles, config.H_cycles, config.L_cycles);
+    config.H_cycles = H_cycles;
+    config.L_cycles = L_cycles;
+    trm_status status = model_program_create(&config, &program, err);
+    if (status != TRM_OK)
+        return status;
+    if (last_updates && program.count - program.grad_from > LAST_UPDATES)
+        program.grad_from = program.count - LAST_UPDATES;
+    settle_latents(r);
+    model_program_destroy(&r->program);
+    r->program = program;
+    return TRM_OK;
+}
+
 void model_runner_destroy(model_runner *r) {
     if (!r)
         return;
@@ -247,15 +278,6 @@ static void sum_addends(model_runner *r, const struct recursion_op *op, const st
     const float *addends[OP_MAX_ADDENDS];
     const int count = model_program_addends(op, r->e, r->current, addends);
     r->machine.kernels->sum(addends, count, r->plane, first->x, first->x16);
-}
-
-/* Latents left in a record by the previous step return to their own places. */
-static void settle_latents(model_runner *r) {
-    for (int i = 0; i < r->weights->plain.layout->latents; i++)
-        if (r->current[i] != r->z[i]) {
-            memcpy(r->z[i], r->current[i], r->plane * sizeof(float));
-            r->current[i] = r->z[i];
-        }
 }
 
 static trm_status run_heads(model_runner *r, trm_error *err) {

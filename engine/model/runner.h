@@ -23,6 +23,11 @@ typedef struct model_runner model_runner;
 trm_status model_runner_create(const struct model_weights *weights, model_runner **runner, trm_error *err);
 void model_runner_destroy(model_runner *runner); /* NULL is fine */
 
+/* Runs `H_cycles` of `L_cycles` from now on, neither more than the configuration's, which are what a runner starts
+ * with. `last_updates`: gradient flows through the last update of each network's latent alone, the last two of the
+ * step, and not through the whole last cycle (the "1-step gradient" of hrm, which never has more). */
+trm_status model_runner_recur(model_runner *runner, int H_cycles, int L_cycles, bool last_updates, trm_error *err);
+
 /* Computes the input embeddings. tokens: [chunk, seq_len] inside the vocabulary; ids: [chunk] rows
  * of the puzzle embedding. Neither is checked here. */
 void model_runner_set_input(model_runner *runner, const int32_t *tokens, const int32_t *ids);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/model/runner.h"
 #include "engine/train/team.h"
@@ -16,7 +17,9 @@ struct shard {
     float *grads;          /* [param_size]; the first shard's is where all are summed */
     int32_t *chunk_inputs; /* [chunk, seq_len] */
     int32_t *chunk_ids;    /* [chunk] */
+    float *state;          /* [latents, tokens, hidden] of a row on its way to or from 16 bits; else NULL */
     struct train_metrics metrics;
+    struct train_probes probes;
     trm_status status;
     trm_error err;
 };
@@ -33,12 +36,14 @@ struct train_core {
     int chunk, per_shard; /* puzzles */
     int own_shards;       /* those of this process, */
     int own_first;        /* whose first one begins at this row of the batch */
+    int token_rows;       /* of a batch: rows that train the tokens, */
+    int halt_rows;        /* the halting head */
     struct train_weights weights;
     struct model_weights *packed;
     struct shard *shards;   /* [own_shards] */
     struct train_row *rows; /* [pool_size] */
     int32_t *token_block;   /* [pool_size, 2, seq_len] */
-    float *state_block;     /* [pool_size, state size] */
+    void *state_block;      /* [pool_size, state size] f32 or bf16 */
     float *logits;          /* [batch_size, seq_len, vocab] */
     float *q;               /* [batch_size, 2] */
     double *target;         /* [batch_size] */
@@ -47,6 +52,7 @@ struct train_core {
     double *grad_squares;   /* [options.shards] by range of the parameters */
     float *puzzle_sums;     /* [batch_size, puzzle_emb_ndim] scratch of the sign step */
     train_team *team;
+    struct train_probes probes;
     int64_t updates;
     /* The step under way. */
     int first;
@@ -83,13 +89,23 @@ static trm_status allocate_weights(train_core *core, trm_error *err) {
     return TRM_OK;
 }
 
+static double physical_memory(void) {
+    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+}
+
 static trm_status allocate_rows(train_core *core, trm_error *err) {
     const struct model_config *c = core->config;
     const size_t pool = (size_t)core->options.pool_size, batch = (size_t)core->options.batch_size;
     const size_t seq_len = (size_t)c->seq_len, state = model_state_size(c, core->layout);
+    const bool narrow = core->options.carry_bf16;
+    const size_t width = narrow ? sizeof(op_bf16) : sizeof(float);
+    const double bytes = (double)pool * (double)state * (double)width;
+    if (bytes > physical_memory())
+        return trm_fail(err, TRM_NO_MEMORY, "a pool of %zu carried puzzles needs %.0f MB, more than this machine has",
+                        pool, 1e-6 * bytes);
     core->rows = calloc(pool, sizeof *core->rows);
     core->token_block = calloc(pool, 2 * seq_len * sizeof *core->token_block);
-    core->state_block = zeros(pool * state);
+    core->state_block = calloc(pool, state * width);
     core->logits = zeros(batch * seq_len * (size_t)c->vocab_size);
     core->q = zeros(batch * 2);
     core->target = calloc(batch, sizeof *core->target);
@@ -98,12 +114,14 @@ static trm_status allocate_rows(train_core *core, trm_error *err) {
     core->grad_squares = calloc((size_t)core->options.shards, sizeof *core->grad_squares);
     if (!core->rows || !core->token_block || !core->state_block || !core->logits || !core->q || !core->target ||
         !core->batch_ids || !core->fates || !core->grad_squares)
-        return trm_fail_memory(err, pool * state * sizeof(float));
+        return trm_fail_memory(err, pool * state * width);
     for (size_t i = 0; i < pool; i++)
         core->rows[i] = (struct train_row){.inputs = core->token_block + 2 * i * seq_len,
                                            .labels = core->token_block + (2 * i + 1) * seq_len,
-                                           .state = core->state_block + i * state,
-                                           .halted = 1};
+                                           .state = narrow ? NULL : (float *)core->state_block + i * state,
+                                           .state16 = narrow ? (op_bf16 *)core->state_block + i * state : NULL,
+                                           .halted = 1,
+                                           .probe = i % batch >= (size_t)core->token_rows};
     return TRM_OK;
 }
 
@@ -118,7 +136,9 @@ static trm_status create_shards(train_core *core, trm_error *err) {
         shard->grads = zeros(core->layout->param_size);
         shard->chunk_inputs = calloc((size_t)core->chunk, seq_len * sizeof *shard->chunk_inputs);
         shard->chunk_ids = calloc((size_t)core->chunk, sizeof *shard->chunk_ids);
-        if (!shard->grads || !shard->chunk_inputs || !shard->chunk_ids)
+        if (core->options.carry_bf16)
+            shard->state = zeros(model_state_size(core->config, core->layout));
+        if (!shard->grads || !shard->chunk_inputs || !shard->chunk_ids || (core->options.carry_bf16 && !shard->state))
             return trm_fail_memory(err, core->layout->param_size * sizeof(float));
         status = model_runner_create(core->packed, &shard->runner, err);
     }
@@ -136,6 +156,9 @@ static trm_status check_options(const struct train_core_options *o, trm_error *e
     if (o->pool_size < o->batch_size || o->pool_size % o->batch_size != 0)
         return trm_fail(err, TRM_INVALID, "a pool of %d is not a multiple of the batch of %d", o->pool_size,
                         o->batch_size);
+    if (o->probe_rows < 0 || o->probe_rows >= o->batch_size || (o->probe_halting && o->probe_rows == 0))
+        return trm_fail(err, TRM_INVALID, "%d probes in a batch of %d leave nothing to learn from", o->probe_rows,
+                        o->batch_size);
     return TRM_OK;
 }
 
@@ -150,6 +173,8 @@ trm_status train_core_create(const struct model_config *config, const struct mod
     core->config = config;
     core->layout = layout;
     core->options = *options;
+    core->token_rows = options->batch_size - options->probe_rows;
+    core->halt_rows = options->probe_halting ? options->probe_rows : core->token_rows;
     core->per_shard = options->batch_size / options->shards;
     core->own_shards = options->shards / train_comm_size(options->comm);
     core->own_first = train_comm_rank(options->comm) * core->own_shards * core->per_shard;
@@ -167,6 +192,8 @@ trm_status train_core_create(const struct model_config *config, const struct mod
         status = model_weights_create(&plain, &packing, &core->packed, err);
     if (status == TRM_OK)
         status = create_shards(core, err);
+    if (status == TRM_OK)
+        status = train_core_set_cycles(core, config->H_cycles, config->L_cycles, err);
     if (status == TRM_OK)
         status = train_team_create(options->threads < core->own_shards ? options->threads : core->own_shards,
                                    &core->team, err);
@@ -187,6 +214,7 @@ void train_core_destroy(train_core *core) {
         free(core->shards[i].grads);
         free(core->shards[i].chunk_inputs);
         free(core->shards[i].chunk_ids);
+        free(core->shards[i].state);
     }
     free(core->shards);
     model_weights_destroy(core->packed);
@@ -222,8 +250,19 @@ int64_t *train_core_updates(train_core *core) {
     return &core->updates;
 }
 
+trm_status train_core_set_cycles(train_core *core, int H_cycles, int L_cycles, trm_error *err) {
+    trm_status status = TRM_OK;
+    for (int i = 0; i < core->own_shards && status == TRM_OK; i++)
+        status = model_runner_recur(core->shards[i].runner, H_cycles, L_cycles, core->options.last_updates, err);
+    return status;
+}
+
 trm_status train_core_refresh(train_core *core, trm_error *err) {
     return model_weights_update(core->packed, err);
+}
+
+const struct train_probes *train_core_probes(const train_core *core) {
+    return &core->probes;
 }
 
 const float *train_core_logits(const train_core *core, int i) {
@@ -240,11 +279,19 @@ double train_core_target_continue(const train_core *core, int i) {
 
 /* ---- before the forward pass: new examples and exploration ---- */
 
+/* The initial latents. */
+static void reset_row(const train_core *core, struct train_row *row) {
+    float *scratch = core->shards[0].state;
+    model_state_reset(&core->packed->plain, row->state ? row->state : scratch);
+    if (row->state16)
+        op_bf16_from_f32(scratch, row->state16, model_state_size(core->config, core->layout));
+}
+
 void train_core_fill(train_core *core, struct data_rng *rng, train_next next, void *next_arg) {
     for (int i = 0; i < core->options.pool_size; i++) {
         struct train_row *row = &core->rows[i];
         next(next_arg, row);
-        model_state_reset(&core->packed->plain, row->state);
+        reset_row(core, row);
         row->steps = data_rng_below(rng, core->config->halt_max_steps);
         row->halted = 0;
     }
@@ -256,7 +303,7 @@ static void admit_rows(train_core *core, struct data_rng *rng, train_next next, 
         struct train_row *row = &core->rows[core->first + i];
         if (row->halted) {
             next(next_arg, row);
-            model_state_reset(&core->packed->plain, row->state);
+            reset_row(core, row);
             row->steps = 0;
             row->halted = 0;
         }
@@ -272,14 +319,35 @@ static void admit_rows(train_core *core, struct data_rng *rng, train_next next, 
 
 /* ---- one chunk: forward, losses, halting, backward ---- */
 
+static void load_row(const train_core *core, struct shard *shard, int i, const struct train_row *row) {
+    const size_t size = row->state16 ? model_state_size(core->config, core->layout) : 0;
+    for (size_t k = 0; k < size; k++)
+        shard->state[k] = op_bf16_to_f32(row->state16[k]);
+    model_runner_load(shard->runner, i, row->state ? row->state : shard->state);
+}
+
+static void store_row(const train_core *core, struct shard *shard, int i, struct train_row *row) {
+    model_runner_store(shard->runner, i, row->state ? row->state : shard->state);
+    if (row->state16)
+        op_bf16_from_f32(shard->state, row->state16, model_state_size(core->config, core->layout));
+}
+
 static void load_chunk(train_core *core, struct shard *shard, const struct train_row *rows) {
     const size_t seq_len = (size_t)core->config->seq_len;
     for (int i = 0; i < core->chunk; i++) {
         memcpy(shard->chunk_inputs + (size_t)i * seq_len, rows[i].inputs, seq_len * sizeof *rows[i].inputs);
         shard->chunk_ids[i] = rows[i].id;
-        model_runner_load(shard->runner, i, rows[i].state);
+        load_row(core, shard, i, &rows[i]);
     }
     model_runner_set_input(shard->runner, shard->chunk_inputs, shard->chunk_ids);
+}
+
+static void add_probe(struct train_probes *m, const struct train_row *row, bool exact, bool confident) {
+    m->count += 1.0;
+    m->exact += exact;
+    m->steps += row->steps;
+    m->confident += confident;
+    m->confident_exact += confident && exact;
 }
 
 static void add_metrics(struct train_metrics *m, const struct train_row *row, int labelled, int correct, float q_halt) {
@@ -289,6 +357,12 @@ static void add_metrics(struct train_metrics *m, const struct train_row *row, in
     m->exact_accuracy += exact;
     m->q_halt_accuracy += (q_halt >= 0.0f) == exact;
     m->steps += row->steps;
+}
+
+/* What the gradient of a row's halting losses is multiplied by. */
+static double halt_scale(const train_core *core, const struct train_row *row) {
+    const struct train_core_options *o = &core->options;
+    return row->probe == o->probe_halting ? o->halt_loss_weight / core->halt_rows : 0.0;
 }
 
 /* Losses and their gradients of puzzle i of the chunk; counts the step and decides whether the row halts. */
@@ -301,32 +375,39 @@ static void judge_row(train_core *core, struct shard *shard, struct train_row *r
     float *dq = model_runner_dq(shard->runner, i);
     double loss;
     int labelled, correct;
-    train_loss_tokens(o->loss, logits, row->labels, c->seq_len, c->vocab_size, share / o->batch_size,
-                      model_runner_dlogits(shard->runner, i), &loss, &labelled, &correct);
-    shard->metrics.lm_loss += loss * share;
-    shard->metrics.q_halt_loss +=
-        train_loss_binary(q[0], correct == labelled ? 1.0 : 0.0, o->halt_loss_weight / o->batch_size, &dq[0]);
+    train_loss_tokens(o->loss, logits, row->labels, c->seq_len, c->vocab_size,
+                      row->probe ? 0.0 : share / core->token_rows, model_runner_dlogits(shard->runner, i), &loss,
+                      &labelled, &correct);
+    const bool exact = correct == labelled;
+    const double halt_loss = train_loss_binary(q[0], exact, halt_scale(core, row), &dq[0]);
     dq[1] = 0.0f;
+    if (!row->probe)
+        shard->metrics.lm_loss += loss * share;
+    if (row->probe == o->probe_halting)
+        shard->metrics.q_halt_loss += halt_loss;
 
     row->steps++;
     const bool confident = c->no_ACT_continue ? q[0] > 0.0f : q[0] > q[1];
-    row->halted =
-        row->steps >= c->halt_max_steps || (c->halt_max_steps > 1 && confident && row->steps >= row->min_steps);
-    if (row->halted && labelled > 0)
+    const bool stops = c->halt_max_steps > 1 && confident && row->steps >= row->min_steps;
+    row->halted = row->steps >= c->halt_max_steps || stops;
+    if (row->halted && labelled > 0 && row->probe)
+        add_probe(&shard->probes, row, exact, stops);
+    else if (row->halted && labelled > 0)
         add_metrics(&shard->metrics, row, labelled, correct, q[0]);
 }
 
 /* hrm: the continue value is compared with what the next step's head says, computed without gradient. */
 static trm_status judge_continue(train_core *core, struct shard *shard, const struct train_row *rows, const float *q,
                                  double *target, trm_error *err) {
-    const struct train_core_options *o = &core->options;
     trm_status status = model_runner_step(shard->runner, false, err);
     for (int i = 0; i < core->chunk && status == TRM_OK; i++) {
         const float *next = model_runner_q(shard->runner, i);
         const bool last = rows[i].steps >= core->config->halt_max_steps;
         target[i] = train_sigmoid(last || next[0] > next[1] ? next[0] : next[1]);
-        shard->metrics.q_continue_loss += train_loss_binary(
-            q[2 * i + 1], target[i], o->halt_loss_weight / o->batch_size, &model_runner_dq(shard->runner, i)[1]);
+        const double loss = train_loss_binary(q[2 * i + 1], target[i], halt_scale(core, &rows[i]),
+                                              &model_runner_dq(shard->runner, i)[1]);
+        if (rows[i].probe == core->options.probe_halting)
+            shard->metrics.q_continue_loss += loss;
     }
     return status;
 }
@@ -345,7 +426,7 @@ static trm_status run_chunk(train_core *core, struct shard *shard, int at, trm_e
         memcpy(logits, model_runner_logits(shard->runner, i), logits_size * sizeof *logits);
         memcpy(q + 2 * i, model_runner_q(shard->runner, i), 2 * sizeof *q);
         judge_row(core, shard, &rows[i], i, logits, q + 2 * i);
-        model_runner_store(shard->runner, i, rows[i].state);
+        store_row(core, shard, i, &rows[i]);
     }
     if (c->arch == MODEL_HRM)
         status = judge_continue(core, shard, rows, q, core->target + at, err);
@@ -362,6 +443,7 @@ static void run_shard(void *arg, int index) {
     struct shard *shard = &core->shards[index];
     memset(shard->grads, 0, core->layout->param_size * sizeof *shard->grads);
     shard->metrics = (struct train_metrics){0};
+    shard->probes = (struct train_probes){0};
     shard->status = TRM_OK;
     for (int i = 0; i < core->per_shard && shard->status == TRM_OK; i += core->chunk)
         shard->status = run_chunk(core, shard, core->own_first + index * core->per_shard + i, &shard->err);
@@ -412,14 +494,31 @@ void train_metrics_add(struct train_metrics *total, const struct train_metrics *
     total->grad_squares += m->grad_squares;
 }
 
+void train_probes_add(struct train_probes *total, const struct train_probes *m) {
+    total->count += m->count;
+    total->exact += m->exact;
+    total->steps += m->steps;
+    total->confident += m->confident;
+    total->confident_exact += m->confident_exact;
+}
+
 /* Of all shards of all processes; not the gradient's. */
-static trm_status sum_metrics(const train_core *core, struct train_metrics *total, trm_error *err) {
+static trm_status sum_metrics(train_core *core, struct train_metrics *total, trm_error *err) {
     _Static_assert(sizeof *total % sizeof(double) == 0, "train_metrics are doubles");
+    _Static_assert(sizeof core->probes % sizeof(double) == 0, "train_probes are doubles");
+    const double batch = core->options.batch_size;
+    train_comm *comm = core->options.comm;
     *total = (struct train_metrics){0};
-    for (int i = 0; i < core->own_shards; i++)
+    core->probes = (struct train_probes){0};
+    for (int i = 0; i < core->own_shards; i++) {
         train_metrics_add(total, &core->shards[i].metrics);
-    trm_status status = train_comm_sum_doubles(core->options.comm, &total->loss, sizeof *total / sizeof(double), err);
-    total->loss = total->lm_loss + core->options.halt_loss_weight * (total->q_halt_loss + total->q_continue_loss);
+        train_probes_add(&core->probes, &core->shards[i].probes);
+    }
+    trm_status status = train_comm_sum_doubles(comm, &total->loss, sizeof *total / sizeof(double), err);
+    if (status == TRM_OK)
+        status = train_comm_sum_doubles(comm, &core->probes.count, sizeof core->probes / sizeof(double), err);
+    const double halting = core->options.halt_loss_weight * (total->q_halt_loss + total->q_continue_loss);
+    total->loss = total->lm_loss * (batch / core->token_rows) + halting * (batch / core->halt_rows);
     return status;
 }
 
@@ -458,8 +557,11 @@ trm_status train_core_gather(train_core *core, trm_error *err) {
     const struct model_config *c = core->config;
     const size_t rows = (size_t)own_rows(core), state = model_state_size(c, core->layout);
     trm_status status = TRM_OK;
-    for (int first = 0; first < core->options.pool_size && status == TRM_OK; first += core->options.batch_size)
-        status = train_comm_share(comm, core->rows[first].state, rows * state * sizeof(float), err);
+    for (int first = 0; first < core->options.pool_size && status == TRM_OK; first += core->options.batch_size) {
+        const struct train_row *row = &core->rows[first];
+        status = row->state ? train_comm_share(comm, row->state, rows * state * sizeof *row->state, err)
+                            : train_comm_share(comm, row->state16, rows * state * sizeof *row->state16, err);
+    }
     if (status == TRM_OK)
         status = train_comm_share(comm, core->logits, rows * (size_t)(c->seq_len * c->vocab_size) * sizeof(float), err);
     if (status == TRM_OK)

@@ -5,6 +5,9 @@
  * rows through one supervision step, with gradient, and updates the weights (golden README section 4):
  * rows that halted get a new example first; the others go on with what they have.
  *
+ * Probes are rows that the token loss never learns from (the last `probe_rows` of every batch): how they
+ * come out is what a puzzle without a label would, and what the halting head can be trained on.
+ *
  * The batch is split into `shards` fixed parts whose gradients are summed in order, so that the
  * result does not depend on the number of threads. Used by one thread (it starts its own helpers).
  *
@@ -17,6 +20,7 @@
 #include "engine/data/rng.h"
 #include "engine/model/config.h"
 #include "engine/model/layout.h"
+#include "engine/ops/bf16.h"
 #include "engine/ops/matmul.h"
 #include "engine/train/comm.h"
 #include "engine/train/loss.h"
@@ -26,9 +30,13 @@ struct train_core_options {
     enum trm_backend backend;
     enum op_dtype dtype; /* of the operands of matrix products */
     int batch_size, pool_size, shards, threads;
+    bool carry_bf16;   /* carried latents are rounded to bf16: half the memory of a pool */
+    bool last_updates; /* see model_runner_recur() */
     enum train_loss_kind loss;
     double halt_loss_weight;
     int min_halt_steps; /* a halt before this step is not accepted */
+    int probe_rows;     /* of a batch; fewer than batch_size */
+    bool probe_halting; /* the halting loss is taken of the probes alone; else of all other rows */
     struct train_optim optimizer;
     double puzzle_emb_lr, puzzle_emb_weight_decay;
     double ema_rate; /* 0: no average, ema is the weights */
@@ -40,21 +48,32 @@ struct train_core_options {
 struct train_row {
     int32_t *inputs;   /* [seq_len] */
     int32_t *labels;   /* [seq_len], TRAIN_LABEL_IGNORED or a token */
-    float *state;      /* [latents, tokens, hidden] */
+    float *state;      /* [latents, tokens, hidden]; NULL with carry_bf16 */
+    op_bf16 *state16;  /* the same; NULL without */
     int32_t id;        /* puzzle identifier */
     int32_t steps;     /* supervision steps on this example */
     int32_t halted;    /* 1: replaced at its next visit; all rows start so */
     int32_t min_steps; /* exploration: no halt before this step; drawn anew every step */
+    bool probe;        /* as long as the core lives */
 };
 
-/* Sums over the batch of the last step, none divided; the metrics cover rows that halted and have labels. */
+/* Sums over the batch of the last step, none divided: lm_loss over the rows that are no probes, the other losses over
+ * those that train the halting head, `loss` as if both were of the whole batch. The metrics cover rows that halted,
+ * have labels and are no probes. */
 struct train_metrics {
     double loss, lm_loss, q_halt_loss, q_continue_loss;
     double count, accuracy, exact_accuracy, q_halt_accuracy, steps;
     double grad_squares; /* squared norm of the gradient */
 };
 
+/* The probes that halted and have labels, of the last step. */
+struct train_probes {
+    double count, exact, steps;
+    double confident, confident_exact; /* halted by the head, not by the limit; exact among them */
+};
+
 /* total += m, member by member. */
+void train_probes_add(struct train_probes *total, const struct train_probes *m);
 void train_metrics_add(struct train_metrics *total, const struct train_metrics *m);
 
 typedef struct train_core train_core;
@@ -68,7 +87,8 @@ struct train_weights {
     float *puzzle_grads;                     /* [batch_size, puzzle_emb_ndim] of the last step, a row per batch row */
 };
 
-/* Writes the next example into a row's inputs, labels and id. Called on the creator's thread, in row order. */
+/* Writes the next example into a row's inputs, labels and id; may look at its `probe`. Called on the creator's thread,
+ * in row order. */
 typedef void (*train_next)(void *arg, struct train_row *row);
 
 /* Weights start at zero: fill them through train_core_weights(), then call train_core_refresh(). */
@@ -83,6 +103,9 @@ int64_t *train_core_updates(train_core *core); /* optimizer steps done: the t of
 /* Gives every row of the pool an example and a random step count, so that they do not all halt at once. */
 void train_core_fill(train_core *core, struct data_rng *rng, train_next next, void *next_arg);
 
+/* The next steps run so many cycles, at most the configuration's. Weights and rows stay as they are. */
+trm_status train_core_set_cycles(train_core *core, int H_cycles, int L_cycles, trm_error *err);
+
 /* After the weights were changed from outside. */
 trm_status train_core_refresh(train_core *core, trm_error *err);
 
@@ -90,6 +113,8 @@ trm_status train_core_refresh(train_core *core, trm_error *err);
  * rates; `rng` is used for exploration only; `next` gives new examples. */
 trm_status train_core_step(train_core *core, int first, double factor, struct data_rng *rng, train_next next,
                            void *next_arg, struct train_metrics *metrics, trm_error *err);
+
+const struct train_probes *train_core_probes(const train_core *core); /* of the last step */
 
 /* Brings the latents of all rows and the outputs of the last step to every process. */
 trm_status train_core_gather(train_core *core, trm_error *err);

@@ -5,10 +5,13 @@
  * thread that drew it; the calling thread adds the records up, in order, after all threads have ended. */
 #include "engine/train/eval.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "engine/train/loss.h"
 
 enum { DEFAULT_SLOTS = 16, MAX_THREADS = 1024, MAX_ROLLOUTS = 1024 };
 
@@ -44,6 +47,7 @@ struct worker {
     trm_batch *batch;
     size_t *try_of;  /* [slots] the try in each slot, NO_TRY for a free one */
     int32_t *tokens; /* [seq_len] the puzzle being admitted */
+    struct train_eval_bin calibration[TRAIN_EVAL_BINS];
     trm_status status;
     trm_error error;
 };
@@ -76,8 +80,21 @@ static trm_status admit_try(struct worker *worker, size_t number) {
     return status;
 }
 
+/* Sums of integers, so that it does not matter which thread adds what. */
+static void calibrate(struct train_eval_bin *bins, float q_halt, bool exact) {
+    if (isnan(q_halt)) /* says nothing */
+        return;
+    const double said = train_sigmoid(q_halt);
+    const int at = (int)(said * TRAIN_EVAL_BINS);
+    struct train_eval_bin *bin = &bins[at < TRAIN_EVAL_BINS ? at : TRAIN_EVAL_BINS - 1];
+    bin->steps++;
+    bin->exact += exact;
+    bin->millionths += (uint64_t)(said * 1e6 + 0.5);
+}
+
 /* Records the newest answer of a try. */
-static void judge(struct evaluation *evaluation, size_t number, const struct trm_report *report) {
+static void judge(struct worker *worker, size_t number, const struct trm_report *report) {
+    struct evaluation *evaluation = worker->evaluation;
     const struct data_set *set = evaluation->set;
     const uint8_t *label = set->labels + number / evaluation->rollouts * (size_t)set->seq_len;
     int cells = 0, right = 0;
@@ -88,6 +105,8 @@ static void judge(struct evaluation *evaluation, size_t number, const struct trm
     evaluation->outcomes[number] = (struct outcome){
         .cells = cells, .right = right, .steps = report->step, .halt = report->halt, .q_halt = report->q_halt};
     evaluation->exact_at[number * (size_t)evaluation->max_steps + (size_t)(report->step - 1)] = right == cells;
+    if (cells > 0)
+        calibrate(worker->calibration, report->q_halt, right == cells);
 }
 
 /* Steps this worker's batch until no tries are left, refilling slots as they come free. */
@@ -115,7 +134,7 @@ static trm_status run_tries(struct worker *worker) {
             if (worker->try_of[slot] == NO_TRY)
                 continue;
             const struct trm_report *report = trm_batch_report(worker->batch, slot);
-            judge(evaluation, worker->try_of[slot], report);
+            judge(worker, worker->try_of[slot], report);
             if (report->halt != TRM_RUNNING) {
                 const size_t number = worker->try_of[slot];
                 if (options->answered)
@@ -159,8 +178,16 @@ cleanup:
     return NULL;
 }
 
+static void add_calibration(struct train_eval_bin *total, const struct train_eval_bin *bins) {
+    for (int i = 0; i < TRAIN_EVAL_BINS; i++) {
+        total[i].steps += bins[i].steps;
+        total[i].exact += bins[i].exact;
+        total[i].millionths += bins[i].millionths;
+    }
+}
+
 /* Runs all workers to their end; the calling thread is the first of them. */
-static trm_status run_workers(struct evaluation *evaluation, trm_error *err) {
+static trm_status run_workers(struct evaluation *evaluation, struct train_eval_bin *calibration, trm_error *err) {
     const int threads = evaluation->threads;
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
     if (!workers)
@@ -186,6 +213,8 @@ static trm_status run_workers(struct evaluation *evaluation, trm_error *err) {
     for (int i = 0; i < started && status == TRM_OK; i++)
         if (workers[i].status != TRM_OK)
             status = trm_fail(err, workers[i].status, "%s", workers[i].error.text);
+    for (int i = 0; i < started; i++)
+        add_calibration(calibration, workers[i].calibration);
     free(workers);
     return status;
 }
@@ -203,10 +232,30 @@ static size_t choose(const struct outcome *tries, size_t rollouts) {
     return best;
 }
 
-static void add_to_group(struct train_eval_group *group, bool exact, uint64_t steps) {
+/* How a puzzle was solved, in all. */
+struct verdict {
+    bool exact;
+    uint64_t steps;          /* of all its tries */
+    int last;                /* step of the chosen try */
+    const uint8_t *exact_at; /* [last] */
+};
+
+static void add_to_group(struct train_eval_group *group, const struct verdict *verdict, int max_steps) {
     group->puzzles++;
-    group->exact += exact;
-    group->steps += steps;
+    group->exact += verdict->exact;
+    group->steps += verdict->steps;
+    for (int step = 0; step < max_steps; step++) {
+        group->exact_by_step[step] += step < verdict->last ? verdict->exact_at[step] : verdict->exact;
+        group->ended_by_step[step] += step + 1 >= verdict->last;
+    }
+}
+
+static enum sudoku_class class_of(const struct data_set *set, size_t row) {
+    const uint8_t *input = set->inputs + row * (size_t)set->seq_len;
+    int clues = 0;
+    for (int i = 0; i < set->seq_len; i++)
+        clues += input[i] > 1;
+    return data_sudoku_class_of(set->sudoku_size, clues, set->ratings[row]);
 }
 
 static enum train_eval_difficulty difficulty_of(int32_t rating) {
@@ -241,25 +290,60 @@ static void reduce(const struct evaluation *evaluation, struct train_eval_result
         if (outcome->cells == 0)
             continue;
         const uint64_t steps = reduce_prefixes(tries, evaluation->rollouts, result->by_tries);
-        const bool exact = outcome->right == outcome->cells;
+        const struct verdict verdict = {
+            .exact = outcome->right == outcome->cells,
+            .steps = steps,
+            .last = outcome->steps,
+            .exact_at = evaluation->exact_at + (row * evaluation->rollouts + chosen) * (size_t)evaluation->max_steps,
+        };
         const bool halted = outcome->halt != TRM_HALT_MAX_STEPS;
-        add_to_group(&result->all, exact, steps);
+        add_to_group(&result->all, &verdict, evaluation->max_steps);
         if (set->sources[row] < result->source_count)
-            add_to_group(&result->by_source[set->sources[row]], exact, steps);
+            add_to_group(&result->by_source[set->sources[row]], &verdict, evaluation->max_steps);
         if (set->sudoku_size && set->ratings[row] >= 0)
-            add_to_group(&result->by_difficulty[difficulty_of(set->ratings[row])], exact, steps);
+            add_to_group(&result->by_difficulty[difficulty_of(set->ratings[row])], &verdict, evaluation->max_steps);
+        if (set->sudoku_size && set->ratings[row] >= 0)
+            add_to_group(&result->by_class[class_of(set, row)], &verdict, evaluation->max_steps);
         result->cells += (uint64_t)outcome->cells;
         result->cells_right += (uint64_t)outcome->right;
         result->halted += halted;
-        result->halted_exact += halted && exact;
-        const uint8_t *exact_at =
-            evaluation->exact_at + (row * evaluation->rollouts + chosen) * (size_t)evaluation->max_steps;
-        for (int step = 0; step < evaluation->max_steps; step++) {
-            result->exact_by_step[step] += step < outcome->steps ? exact_at[step] : exact;
+        result->halted_exact += halted && verdict.exact;
+        for (int step = 0; step < evaluation->max_steps; step++)
             for (size_t r = 0; r < evaluation->rollouts; r++)
                 result->steps_by_step[step] += (uint64_t)(step < tries[r].steps ? step + 1 : tries[r].steps);
-        }
     }
+}
+
+/* Makes room for the groups and their curves. */
+static trm_status prepare_groups(struct train_eval_result *result, trm_error *err) {
+    const size_t sources = (size_t)result->source_count, steps = (size_t)result->max_steps;
+    const size_t groups = 1 + TRAIN_EVAL_CLASSES + SUDOKU_CLASSES + sources;
+    result->by_source = calloc(sources + 1, sizeof *result->by_source);
+    result->curves = calloc(groups * 2, steps * sizeof *result->curves);
+    if (!result->by_source || !result->curves)
+        return trm_fail_memory(err, groups * 2 * steps * sizeof *result->curves);
+    size_t *next = result->curves;
+    for (size_t i = 0; i < groups; i++) {
+        struct train_eval_group *group = i == 0                    ? &result->all
+                                         : i <= TRAIN_EVAL_CLASSES ? &result->by_difficulty[i - 1]
+                                         : i <= TRAIN_EVAL_CLASSES + SUDOKU_CLASSES
+                                             ? &result->by_class[i - 1 - TRAIN_EVAL_CLASSES]
+                                             : &result->by_source[i - 1 - TRAIN_EVAL_CLASSES - SUDOKU_CLASSES];
+        group->exact_by_step = next;
+        group->ended_by_step = next + steps;
+        next += 2 * steps;
+    }
+    return TRM_OK;
+}
+
+double train_eval_calibration_error(const struct train_eval_result *result) {
+    double error = 0.0, steps = 0.0;
+    for (int i = 0; i < TRAIN_EVAL_BINS; i++) {
+        const struct train_eval_bin *bin = &result->calibration[i];
+        error += fabs(1e-6 * (double)bin->millionths - (double)bin->exact);
+        steps += (double)bin->steps;
+    }
+    return steps > 0.0 ? error / steps : 0.0;
 }
 
 /* Fills in the defaults of `evaluation` and refuses what cannot be run. */
@@ -317,20 +401,19 @@ trm_status train_evaluate(trm_model *model, const struct data_set *set, const st
     const size_t max_steps = (size_t)evaluation.max_steps;
     result->max_steps = evaluation.max_steps;
     result->source_count = set->source_count;
-    result->exact_by_step = calloc(max_steps, sizeof *result->exact_by_step);
-    result->by_source = calloc((size_t)set->source_count + 1, sizeof *result->by_source);
     result->by_tries = calloc(evaluation.rollouts, sizeof *result->by_tries);
     result->tries = (int)evaluation.rollouts;
     result->steps_by_step = calloc(max_steps, sizeof *result->steps_by_step);
     evaluation.outcomes = calloc(set->count + 1, evaluation.rollouts * sizeof *evaluation.outcomes);
     evaluation.exact_at = calloc(set->count + 1, evaluation.rollouts * max_steps);
-    if (!result->exact_by_step || !result->steps_by_step || !result->by_source || !result->by_tries ||
-        !evaluation.outcomes || !evaluation.exact_at) {
+    if (!result->steps_by_step || !result->by_tries || !evaluation.outcomes || !evaluation.exact_at) {
         status = trm_fail(err, TRM_NO_MEMORY, "out of memory for %zu puzzles of %zu x %zu steps", set->count,
                           evaluation.rollouts, max_steps);
         goto cleanup;
     }
-    status = run_workers(&evaluation, err);
+    status = prepare_groups(result, err);
+    if (status == TRM_OK)
+        status = run_workers(&evaluation, result->calibration, err);
     if (status == TRM_OK)
         reduce(&evaluation, result);
 
@@ -346,6 +429,6 @@ void train_eval_result_destroy(struct train_eval_result *result) {
     free(result->by_tries);
     free(result->by_source);
     free(result->steps_by_step);
-    free(result->exact_by_step);
+    free(result->curves);
     *result = (struct train_eval_result){0};
 }

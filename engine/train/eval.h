@@ -12,6 +12,7 @@
 #define TRM_ENGINE_TRAIN_EVAL_H
 
 #include "engine/data/dataset.h"
+#include "engine/data/sudoku.h"
 #include "engine/engine.h"
 
 /* Zero-initialised members mean the default. */
@@ -40,8 +41,10 @@ struct train_eval_options {
 /* Counts over some of the puzzles. */
 struct train_eval_group {
     size_t puzzles;
-    size_t exact;   /* puzzles whose final answer is exact */
-    uint64_t steps; /* supervision steps, summed over the puzzles */
+    size_t exact;          /* puzzles whose final answer is exact */
+    uint64_t steps;        /* supervision steps, summed over the puzzles */
+    size_t *exact_by_step; /* [max_steps] puzzles exact after step 1, 2 ...; a halted one keeps its answer */
+    size_t *ended_by_step; /* [max_steps] puzzles that had run their last step by then */
 };
 
 /* Classes of puzzles whose rating (guesses) is known. */
@@ -54,19 +57,33 @@ struct train_eval_tries {
     uint64_t needed_steps; /* if they run one after the other until one is verified */
 };
 
+/* What the halting head said, and what was so: after every supervision step of every try. */
+struct train_eval_bin {
+    uint64_t steps;      /* with a probability, sigmoid(q_halt), in this bin */
+    uint64_t exact;      /* of them with an exact answer */
+    uint64_t millionths; /* the probabilities, summed */
+};
+enum { TRAIN_EVAL_BINS = 10 }; /* of equal width; a probability of 1 is in the last */
+
 struct train_eval_result {
     struct train_eval_group all;
     struct train_eval_group by_difficulty[TRAIN_EVAL_CLASSES]; /* none, 1 to 3, more guesses */
+    struct train_eval_group by_class[SUDOKU_CLASSES];          /* of rated Sudoku: easy, medium, hard, very hard */
     struct train_eval_group *by_source;                        /* [source_count], in the set's order */
     int source_count;
     uint64_t cells, cells_right;
     size_t halted, halted_exact; /* stopped by the halting head or the verifier; exact among them */
+    struct train_eval_bin calibration[TRAIN_EVAL_BINS];
     int max_steps;
-    size_t *exact_by_step;   /* [max_steps] puzzles exact after step 1, 2 ...; a halted one keeps its answer */
-    uint64_t *steps_by_step; /* [max_steps] and the steps that they have made by then, in all tries */
-    int tries;               /* of each puzzle */
+    uint64_t *steps_by_step;           /* [max_steps] steps that the puzzles have made by then, in all tries */
+    int tries;                         /* of each puzzle */
     struct train_eval_tries *by_tries; /* [tries] with the first try alone, the first two ... */
+    size_t *curves;                    /* what the groups' curves are parts of */
 };
+
+/* The expected calibration error: how far what the head said lies from what was so, averaged over all steps; 0 for
+ * none. */
+double train_eval_calibration_error(const struct train_eval_result *result);
 
 /* Solves every puzzle of `set`, on options->threads threads with a batch each. TRM_INVALID when the
  * set's seq_len or vocab_size is not the model's, or an option is out of range; TRM_UNSUPPORTED when

@@ -4,6 +4,7 @@
  * workers inside the evaluation. */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,13 +13,15 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
+#include "engine/data/generate.h"
 #include "engine/train/arc_eval.h"
 #include "engine/train/eval.h"
+#include "engine/train/eval_csv.h"
 
 enum { EXIT_USAGE = 2 };
 
 struct settings {
-    const char *model, *data;
+    const char *model, *data, *csv;
     struct trm_run_options run;
     size_t limit;
     bool json;
@@ -52,6 +55,7 @@ static const char usage_text[] =
     "  --backend NAME        onednn (default) or reference\n"
     "  --dtype NAME          auto (default: bf16 where the CPU is faster with it), f32, bf16 or int8\n"
     "  --threads N           worker threads (default: one per core)\n"
+    "  --csv FILE            also write accuracy by step and group: group,step,puzzles,exact,ended\n"
     "  --json                print one JSON object\n"
     "  --help, --version\n";
 
@@ -89,6 +93,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"backend", required_argument, NULL, 'k'},
         {"dtype", required_argument, NULL, 'y'},
         {"threads", required_argument, NULL, 't'},
+        {"csv", required_argument, NULL, 'c'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
@@ -160,6 +165,9 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             if (problem)
                 return usage_error(problem, optarg);
             break;
+        case 'c':
+            settings->csv = optarg;
+            break;
         case 'j':
             settings->json = true;
             break;
@@ -225,6 +233,19 @@ static json_t *json_tries(int tries, const struct train_eval_tries *prefix, doub
                      json_share((double)prefix->needed_steps, puzzles));
 }
 
+/* One object for each bin of the reliability table. */
+static json_t *json_calibration(const struct train_eval_result *result) {
+    json_t *bins = json_array();
+    for (int i = 0; i < TRAIN_EVAL_BINS; i++) {
+        const struct train_eval_bin *bin = &result->calibration[i];
+        json_array_append_new(bins, json_pack("{s:f, s:f, s:I, s:o, s:o}", "from", (double)i / TRAIN_EVAL_BINS, "to",
+                                              (double)(i + 1) / TRAIN_EVAL_BINS, "steps", (json_int_t)bin->steps,
+                                              "said", json_share(1e-6 * (double)bin->millionths, (double)bin->steps),
+                                              "exact", json_share((double)bin->exact, (double)bin->steps)));
+    }
+    return bins;
+}
+
 static bool has_difficulties(const struct train_eval_result *result) {
     size_t rated = 0;
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
@@ -253,12 +274,12 @@ static trm_status print_json(const struct settings *settings, const struct data_
                              trm_error *err) {
     const double puzzles = (double)result->all.puzzles;
     json_t *by_step = json_array(), *steps_by_step = json_array(), *by_tries = json_array(), *by_source = json_object(),
-           *by_difficulty = json_object(), *root = NULL;
+           *by_difficulty = json_object(), *by_class = json_object(), *root = NULL;
     trm_status status = TRM_OK;
     int bad = 0;
 
     for (int step = 0; step < result->max_steps; step++) {
-        bad |= json_array_append_new(by_step, json_share((double)result->exact_by_step[step], puzzles));
+        bad |= json_array_append_new(by_step, json_share((double)result->all.exact_by_step[step], puzzles));
         bad |= json_array_append_new(steps_by_step, json_share((double)result->steps_by_step[step], puzzles));
     }
     for (int i = 0; i < result->tries; i++)
@@ -267,6 +288,9 @@ static trm_status print_json(const struct settings *settings, const struct data_
         bad |= json_object_set_new(by_source, set->source_names[i], json_group(&result->by_source[i]));
     for (int i = 0; i < TRAIN_EVAL_CLASSES; i++)
         bad |= json_object_set_new(by_difficulty, class_keys[i], json_group(&result->by_difficulty[i]));
+    for (int i = 0; i < SUDOKU_CLASSES; i++)
+        if (result->by_class[i].puzzles > 0)
+            bad |= json_object_set_new(by_class, data_class_name(i), json_group(&result->by_class[i]));
     root = json_pack(
         "{s:s, s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
         settings->model, "data", settings->data, "rollouts", settings->options.rollouts, "augment",
@@ -281,12 +305,19 @@ static trm_status print_json(const struct settings *settings, const struct data_
         bad |= json_object_set(root, "by_difficulty", by_difficulty);
     if (root && arc)
         bad |= json_object_set_new(root, "arc", json_arc(arc));
+    if (root && json_object_size(by_class) > 0)
+        bad |= json_object_set(root, "by_class", by_class);
+    if (root) {
+        bad |= json_object_set_new(root, "calibration", json_calibration(result));
+        bad |= json_object_set_new(root, "calibration_error", json_real(train_eval_calibration_error(result)));
+    }
     if (!root || bad || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
         status = trm_fail(err, TRM_FORMAT, "cannot print JSON: memory is short, or a name is not UTF-8");
     else
         putchar('\n');
 
     json_decref(root);
+    json_decref(by_class);
     json_decref(by_difficulty);
     json_decref(by_source);
     json_decref(by_tries);
@@ -308,6 +339,19 @@ static void print_group(const char *name, const struct train_eval_group *group) 
            mean(group->steps, group->puzzles));
 }
 
+/* What the halting head said against what was so. */
+static void print_calibration(const struct train_eval_result *result) {
+    printf("\nthe halting head said   on average      exact     steps\n");
+    for (int i = 0; i < TRAIN_EVAL_BINS; i++) {
+        const struct train_eval_bin *bin = &result->calibration[i];
+        if (bin->steps > 0)
+            printf("%8d to %3d %%        %8.2f %% %8.2f %% %9" PRIu64 "\n", 100 * i / TRAIN_EVAL_BINS,
+                   100 * (i + 1) / TRAIN_EVAL_BINS, 1e-4 * (double)bin->millionths / (double)bin->steps,
+                   percent((size_t)bin->exact, (size_t)bin->steps), bin->steps);
+    }
+    printf("calibration error %.2f %%\n", 100.0 * train_eval_calibration_error(result));
+}
+
 static void print_table(const struct settings *settings, const struct data_set *set,
                         const struct train_eval_result *result, double seconds) {
     const size_t puzzles = result->all.puzzles;
@@ -318,6 +362,9 @@ static void print_table(const struct settings *settings, const struct data_set *
         print_group(set->source_names[i], &result->by_source[i]);
     for (int i = 0; i < TRAIN_EVAL_CLASSES && has_difficulties(result); i++)
         print_group(class_names[i], &result->by_difficulty[i]);
+    for (int i = 0; i < SUDOKU_CLASSES; i++)
+        if (result->by_class[i].puzzles > 0)
+            print_group(data_class_name(i), &result->by_class[i]);
 
     printf("\ncells right  %6.2f %%\n", percent(result->cells_right, result->cells));
     printf("halted       %6.2f %%", percent(result->halted, puzzles));
@@ -326,13 +373,14 @@ static void print_table(const struct settings *settings, const struct data_set *
     printf("\ntime         %6.2f s, %.1f puzzles per second\n", seconds, (double)puzzles / seconds);
     printf("\nexact after step, mean steps by then\n");
     for (int step = 0; step < result->max_steps; step++)
-        printf("%6d %8.2f %% %8.2f\n", step + 1, percent(result->exact_by_step[step], puzzles),
+        printf("%6d %8.2f %% %8.2f\n", step + 1, percent(result->all.exact_by_step[step], puzzles),
                mean(result->steps_by_step[step], puzzles));
     if (result->tries > 1)
         printf("\nexact with the first tries, mean steps of them, mean steps until one is verified\n");
     for (int i = 0; i < result->tries && result->tries > 1; i++)
         printf("%6d %8.2f %% %8.2f %8.2f\n", i + 1, percent(result->by_tries[i].exact, puzzles),
                mean(result->by_tries[i].steps, puzzles), mean(result->by_tries[i].needed_steps, puzzles));
+    print_calibration(result);
 }
 
 static void print_arc(const struct train_arc_result *arc) {
@@ -386,6 +434,8 @@ static trm_status run(const struct settings *settings, trm_error *err) {
         print_table(settings, set, &result, seconds);
     if (!settings->json && arc)
         print_arc(&arc_result);
+    if (status == TRM_OK && settings->csv)
+        status = train_eval_save_csv(&result, set, settings->csv, err);
     if (status == TRM_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = trm_fail(err, TRM_IO, "cannot write the result: %s", strerror(errno));
 

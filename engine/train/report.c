@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "engine/cli.h"
-#include "engine/model/program.h"
 #include "engine/train/run.h"
 
 static const double REDRAW_INTERVAL = 0.2; /* seconds between progress lines */
@@ -88,14 +87,16 @@ static double rate(const struct train_run *run) {
 
 /* Of the matrix products, forward and backward, in units of 1e9 a second; evaluations take time and count nothing. */
 static double gflops(const struct train_run *run) {
-    return 1e-9 * rate(run) * model_flops_per_training_step(&run->conf->model);
+    const double seconds = trm_clock() - run->started;
+    return seconds > 0.0 ? 1e-9 * run->flops / seconds : 0.0;
 }
 
 static trm_status write_timing(struct train_run *run, trm_error *err) {
     return write_line(run->timing,
-                      json_pack("{s:I, s:f, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core), "seconds",
-                                run->seconds_before + trm_clock() - run->started, "puzzles_per_second", rate(run),
-                                "gflops", gflops(run)),
+                      json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)*train_core_updates(run->core),
+                                "seconds", run->seconds_before + trm_clock() - run->started, "cpu_seconds",
+                                run->cpu_before + trm_cpu_clock(), "puzzles_per_second", rate(run), "gflops",
+                                gflops(run)),
                       err);
 }
 
@@ -163,16 +164,30 @@ static void remember(struct train_run *run, double exact) {
 
 /* ---- lines ---- */
 
+static json_t *share_or_null(double part, double whole) {
+    return whole > 0.0 ? json_real(part / whole) : json_null();
+}
+
+static json_t *probes_to_json(const struct train_probes *p) {
+    return json_pack("{s:I, s:o, s:o, s:I, s:o}", "halted", (json_int_t)p->count, "exact_accuracy",
+                     share_or_null(p->exact, p->count), "steps_to_halt", share_or_null(p->steps, p->count), "confident",
+                     (json_int_t)p->confident, "halt_precision", share_or_null(p->confident_exact, p->confident));
+}
+
 trm_status train_report_window(struct train_run *run, double lr, trm_error *err) {
     const struct train_metrics *m = &run->window.sums;
-    const double puzzles = (double)run->window.updates * run->conf->batch_size;
+    const struct conf_train *conf = run->conf;
+    const double updates_of_window = (double)run->window.updates;
+    const double puzzles = updates_of_window * conf->batch_size;
+    const double tokens_of = updates_of_window * (conf->batch_size - conf->probe.rows);
+    const double halting_of = conf->probe.halting ? updates_of_window * conf->probe.rows : tokens_of;
     const double halted = m->count > 0.0 ? m->count : 1.0;
     const int64_t updates = *train_core_updates(run->core);
     json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)updates, "puzzle_steps",
                              (json_int_t)updates * run->conf->batch_size, "lr", lr, "loss", m->loss / puzzles,
-                             "lm_loss", m->lm_loss / puzzles, "q_halt_loss", m->q_halt_loss / puzzles);
+                             "lm_loss", m->lm_loss / tokens_of, "q_halt_loss", m->q_halt_loss / halting_of);
     if (line && run->conf->model.arch == MODEL_HRM)
-        json_object_set_new(line, "q_continue_loss", json_real(m->q_continue_loss / puzzles));
+        json_object_set_new(line, "q_continue_loss", json_real(m->q_continue_loss / halting_of));
     json_t *halting =
         json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "halted", (json_int_t)m->count, "accuracy", m->accuracy / halted,
                   "exact_accuracy", m->exact_accuracy / halted, "q_halt_accuracy", m->q_halt_accuracy / halted,
@@ -180,6 +195,8 @@ trm_status train_report_window(struct train_run *run, double lr, trm_error *err)
     if (line && halting)
         json_object_update(line, halting);
     json_decref(halting);
+    if (line && conf->probe.rows > 0)
+        json_object_set_new(line, "probe", probes_to_json(&run->window.probes));
     trm_status status = write_line(run->log, line, err);
     if (status == TRM_OK)
         status = write_timing(run, err);

@@ -17,18 +17,22 @@ enum { TRAIN_HISTORY = 12 };
 /* Sums of metrics since the last line of the log. */
 struct train_window {
     struct train_metrics sums;
+    struct train_probes probes;
     int64_t updates;
 };
 
 struct train_run {
     const struct conf_train *conf;
     const struct train_run_options *options;
-    char *settings; /* conf_train_format() */
+    char *settings;            /* conf_train_format() */
+    struct model_config model; /* conf->model with the cycles that are in force */
     struct model_layout *layout;
     train_core *core;
 
     struct data_set **sets; /* [conf->data_count] */
     data_source *source;
+    struct data_set *probe_set; /* what probes are drawn from; NULL: the source of all others */
+    data_source *probe_source;
     struct data_set *eval_set; /* NULL: no evaluation */
     st_file *tasks_file;       /* of ARC data: DIR/tasks.safetensors, for the checkpoints */
     data_arc_index *tasks;     /* NULL: there is none */
@@ -39,8 +43,11 @@ struct train_run {
     double best;           /* best exact accuracy of an evaluation; -1 before the first */
     double last_exact;     /* of the last evaluation, all steps; -1 before the first */
     double seconds_before; /* spent by the earlier parts of a resumed run */
-    double started;        /* clock when this part started */
-    int64_t started_at;    /* update at which this part started */
+    double cpu_before;     /* CPU time of the earlier parts; `cpu_spent`: of all, when the state was saved */
+    double cpu_spent;
+    double started;     /* clock when this part started */
+    double flops;       /* of the matrix products of this part */
+    int64_t started_at; /* update at which this part started */
 
     FILE *log, *timing;
     bool terminal; /* stderr is one */

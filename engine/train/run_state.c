@@ -48,7 +48,7 @@ trm_status train_save_model(struct train_run *run, const char *name, trm_error *
     if (status == TRM_OK)
         status = st_writer_create(&writer, err);
     if (status == TRM_OK)
-        status = model_checkpoint_add(writer, &run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb, err);
+        status = model_checkpoint_add(writer, &run->model, run->layout, w->ema, w->buffers, w->puzzle_emb, err);
     if (status == TRM_OK && run->tasks)
         status = data_arc_index_add(run->tasks, writer, err);
     if (status == TRM_OK)
@@ -77,6 +77,7 @@ struct array {
     enum st_dtype dtype;
     void *data;
     size_t count;
+    bool optional; /* a state without it has zeros there */
 };
 
 enum { MAX_ARRAYS = 16 };
@@ -101,16 +102,19 @@ static int list_arrays(struct train_run *run, struct scalars *scalars, const str
     const size_t tokens = pool_of(run) * 2 * (size_t)c->seq_len;
     const size_t states = pool_of(run) * model_state_size(c, run->layout);
     const struct array all[] = {
-        {"params", ST_F32, w->params, params},
-        {"ema", ST_F32, w->ema, params},
-        {"moment1", ST_F32, w->moment1, params},
-        {"moment2", ST_F32, w->moment2, params},
-        {"buffers", ST_F32, w->buffers, buffers},
-        {"puzzle_emb", ST_F32, w->puzzle_emb, w->puzzle_emb ? table : 0},
-        {"row_tokens", ST_I32, first->inputs, tokens},
-        {"row_states", ST_F32, first->state, states},
-        {"row_numbers", ST_I32, rows->numbers, pool_of(run) * 4},
-        {"scalars", ST_U8, scalars, sizeof *scalars},
+        {"params", ST_F32, w->params, params, false},
+        {"ema", ST_F32, w->ema, params, false},
+        {"moment1", ST_F32, w->moment1, params, false},
+        {"moment2", ST_F32, w->moment2, params, false},
+        {"buffers", ST_F32, w->buffers, buffers, false},
+        {"puzzle_emb", ST_F32, w->puzzle_emb, w->puzzle_emb ? table : 0, false},
+        {"row_tokens", ST_I32, first->inputs, tokens, false},
+        {"row_states", first->state ? ST_F32 : ST_BF16, first->state ? (void *)first->state : first->state16, states,
+         false},
+        {"row_numbers", ST_I32, rows->numbers, pool_of(run) * 4, false},
+        {"scalars", ST_U8, scalars, sizeof *scalars, false},
+        {"cpu_seconds", ST_F64, &run->cpu_spent, 1, true},
+        {"probes", ST_U8, &run->window.probes, run->conf->probe.rows > 0 ? sizeof run->window.probes : 0, true},
     };
     int count = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -133,6 +137,7 @@ trm_status train_save_state(struct train_run *run, trm_error *err) {
     scalars.window = run->window.sums;
     scalars.best = run->best;
     scalars.last_exact = run->last_exact;
+    run->cpu_spent = run->cpu_before + trm_cpu_clock();
     scalars.seconds = run->seconds_before + trm_clock() - run->started;
 
     struct packed_rows rows = {0};
@@ -185,6 +190,8 @@ static trm_status read_arrays(const struct train_run *run, const st_file *file, 
                               trm_error *err) {
     for (int i = 0; i < count; i++) {
         const struct st_tensor *tensor = st_find(file, arrays[i].name);
+        if (!tensor && arrays[i].optional)
+            continue;
         if (!tensor || tensor->dtype != arrays[i].dtype || tensor->count != arrays[i].count)
             return trm_fail(err, TRM_FORMAT, "%s/%s does not fit these settings: its %s has another size",
                             run->options->dir, state_name, arrays[i].name);
@@ -233,10 +240,12 @@ trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) 
     if (status == TRM_OK) {
         *train_core_updates(run->core) = scalars.updates;
         memcpy(run->rng.s, scalars.rng, sizeof scalars.rng);
-        run->window = (struct train_window){.sums = scalars.window, .updates = scalars.window_updates};
+        run->window.sums = scalars.window;
+        run->window.updates = scalars.window_updates;
         run->best = scalars.best;
         run->last_exact = scalars.last_exact;
         run->seconds_before = scalars.seconds;
+        run->cpu_before = run->cpu_spent;
         status = train_core_refresh(run->core, err);
     }
     free(rows.numbers);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,16 +12,40 @@
 #include "engine/cli.h"
 #include "engine/data/generate.h"
 #include "engine/file.h"
+#include "engine/model/program.h"
 #include "engine/model_memory.h"
+#include "engine/train/grow.h"
 #include "engine/train/init.h"
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
 
 /* ---- data ---- */
 
+/* Leaves of `set` the puzzles whose rating is wanted. */
+static trm_status select_ratings(const struct conf_source *s, struct data_set *set, trm_error *err) {
+    if (s->min_rating == 0 && s->max_rating == INT_MAX)
+        return TRM_OK;
+    bool *keep = calloc(set->count, sizeof *keep);
+    size_t kept = 0;
+    if (!keep)
+        return trm_fail_memory(err, set->count);
+    for (size_t row = 0; row < set->count; row++) {
+        keep[row] = set->ratings[row] >= s->min_rating && set->ratings[row] <= s->max_rating;
+        kept += keep[row];
+    }
+    if (kept > 0)
+        data_set_keep(set, keep);
+    free(keep);
+    return kept > 0 ? TRM_OK
+                    : trm_fail(err, TRM_INVALID, "%s: no puzzle has a rating from %d to %d", s->path, s->min_rating,
+                               s->max_rating);
+}
+
 static trm_status open_source(const struct conf_source *s, struct data_set **set, trm_error *err) {
-    if (s->path)
-        return data_set_load(s->path, (size_t)s->limit, set, err);
+    if (s->path) {
+        trm_status status = data_set_load(s->path, (size_t)s->limit, set, err);
+        return status == TRM_OK ? select_ratings(s, *set, err) : status;
+    }
     const struct data_generate_options options = {.maze = strcmp(s->generate, "maze") == 0,
                                                   .size = s->size,
                                                   .min_moves = s->min_moves,
@@ -42,6 +67,25 @@ static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_
     return TRM_OK;
 }
 
+static bool is_given(const struct conf_source *s) {
+    return s->path || s->generate;
+}
+
+/* The puzzles that probes are drawn from, if they have their own. */
+static trm_status open_probes(struct train_run *run, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    if (conf->probe.rows == 0 || !is_given(&conf->probe.source))
+        return TRM_OK;
+    trm_status status = open_source(&conf->probe.source, &run->probe_set, err);
+    const struct data_source_part part = {run->probe_set, 1.0, 1.0};
+    if (status == TRM_OK)
+        status = data_source_create(&part, 1, conf->augment, &run->probe_source, err);
+    if (status == TRM_OK)
+        status =
+            check_fit(run, run->probe_set->seq_len, run->probe_set->vocab_size, run->probe_set->num_identifiers, err);
+    return status;
+}
+
 static trm_status open_data(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     const size_t count = (size_t)conf->data_count;
@@ -52,15 +96,18 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     trm_status status = parts && run->sets && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
     for (int i = 0; i < conf->data_count && status == TRM_OK; i++) {
         status = open_source(&conf->data[i], &run->sets[i], err);
-        if (status == TRM_OK && conf->data[i].weight > 0.0)
-            parts[used++] = (struct data_source_part){.set = run->sets[i], .weight = conf->data[i].weight};
+        const double weight = conf->data[i].weight, final_weight = conf->data[i].final_weight;
+        if (status == TRM_OK && weight + final_weight > 0.0)
+            parts[used++] = (struct data_source_part){run->sets[i], weight, final_weight};
     }
     if (status == TRM_OK)
         status = data_source_create(parts, used, conf->augment, &run->source, err);
     if (status == TRM_OK)
         status = check_fit(run, data_source_seq_len(run->source), data_source_vocab_size(run->source),
                            data_source_identifiers(run->source), err);
-    if (status == TRM_OK && (conf->eval.source.path || conf->eval.source.generate))
+    if (status == TRM_OK)
+        status = open_probes(run, err);
+    if (status == TRM_OK && is_given(&conf->eval.source))
         status = open_source(&conf->eval.source, &run->eval_set, err);
     if (status == TRM_OK && run->eval_set)
         status = check_fit(run, run->eval_set->seq_len, run->eval_set->vocab_size, run->eval_set->num_identifiers, err);
@@ -88,6 +135,17 @@ static trm_status open_tasks(struct train_run *run, trm_error *err) {
     return status;
 }
 
+/* How much of the run is done, in 0 .. 1. */
+static double progress(const struct train_run *run) {
+    return (double)*train_core_updates(run->core) / run->conf->steps;
+}
+
+/* How far the weights of the data have moved, in 0 .. 1. */
+static double curriculum(const struct train_run *run) {
+    const double from = run->conf->curriculum.from, to = run->conf->curriculum.to, at = progress(run);
+    return at >= to ? 1.0 : at <= from ? 0.0 : (at - from) / (to - from);
+}
+
 /* train_next: draws a puzzle into a row; label 0 of a data set means "not judged". */
 static void next_example(void *arg, struct train_row *row) {
     struct train_run *run = arg;
@@ -95,7 +153,8 @@ static void next_example(void *arg, struct train_row *row) {
     uint8_t *inputs = run->drawn, *labels = run->drawn + seq_len;
     int set;
     size_t index;
-    data_source_next(run->source, &run->rng, inputs, labels, &row->id, &set, &index);
+    const data_source *source = row->probe && run->probe_source ? run->probe_source : run->source;
+    data_source_next(source, curriculum(run), &run->rng, inputs, labels, &row->id, &set, &index);
     for (size_t i = 0; i < seq_len; i++) {
         row->inputs[i] = inputs[i];
         row->labels[i] = labels[i] ? labels[i] : TRAIN_LABEL_IGNORED;
@@ -113,9 +172,13 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .pool_size = conf->pool_size,
                                                .shards = conf->shards,
                                                .threads = conf->threads > 0 ? conf->threads : trm_core_count(),
+                                               .carry_bf16 = conf->carry_bf16,
+                                               .last_updates = conf->gradient == CONF_LAST_UPDATES,
                                                .loss = conf->loss,
                                                .halt_loss_weight = conf->halt_loss_weight,
                                                .min_halt_steps = conf->min_halt_steps,
+                                               .probe_rows = conf->probe.rows,
+                                               .probe_halting = conf->probe.halting,
                                                .optimizer = conf->optimizer,
                                                .puzzle_emb_lr = conf->puzzle_emb.lr,
                                                .puzzle_emb_weight_decay = conf->puzzle_emb.weight_decay,
@@ -128,11 +191,32 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
     return status;
 }
 
+/* The weights of a checkpoint instead of random ones. */
+static trm_status start_from(struct train_run *run, trm_error *err) {
+    struct train_weights *w = train_core_weights(run->core);
+    model_checkpoint *checkpoint;
+    trm_status status = model_checkpoint_open(run->conf->start_from, &checkpoint, err);
+    if (status != TRM_OK)
+        return status;
+    trm_error why;
+    status =
+        train_grow(checkpoint, &run->conf->model, run->layout, &run->rng, w->params, w->buffers, w->puzzle_emb, &why);
+    if (status != TRM_OK)
+        trm_fail(err, status, "start_from: %s: %s", run->conf->start_from, why.text);
+    model_checkpoint_close(checkpoint);
+    return status;
+}
+
 /* A new run: initial weights, and rows that will halt at different times. */
 static trm_status start_fresh(struct train_run *run, trm_error *err) {
     struct train_weights *w = train_core_weights(run->core);
     data_rng_seed(&run->rng, (uint64_t)run->conf->seed);
     train_init_weights(&run->conf->model, run->layout, &run->rng, w->params, w->buffers);
+    if (run->conf->start_from) {
+        trm_status status = start_from(run, err);
+        if (status != TRM_OK)
+            return status;
+    }
     memcpy(w->ema, w->params, run->layout->param_size * sizeof *w->ema);
     if (run->conf->random_initial_steps)
         train_core_fill(run->core, &run->rng, next_example, run);
@@ -198,6 +282,8 @@ static void finish(struct train_run *run) {
     train_close_logs(run);
     train_core_destroy(run->core);
     model_layout_destroy(run->layout);
+    data_source_destroy(run->probe_source);
+    data_set_destroy(run->probe_set);
     data_source_destroy(run->source);
     data_arc_index_close(run->tasks);
     st_close(run->tasks_file);
@@ -221,11 +307,14 @@ static trm_status evaluate(struct train_run *run, trm_error *err) {
     const struct trm_model_options precision = {.backend = TRM_BACKEND_ONEDNN, .dtype = TRM_DTYPE_F32};
     struct train_eval_result full = {0}, halting = {0};
     trm_model *model = NULL;
-    trm_status status = trm_model_from_memory(&run->conf->model, run->layout, w->ema, w->buffers, w->puzzle_emb,
+    trm_status status = trm_model_from_memory(&run->model, run->layout, w->ema, w->buffers, w->puzzle_emb,
                                               run->conf->puzzle, &precision, &model, err);
     if (status == TRM_OK)
         status = train_evaluate(model, run->eval_set, &options, &full, err);
     options.halt = true;
+    options.min_steps = run->conf->min_halt_steps;
+    if (options.max_steps > 0 && options.min_steps > options.max_steps)
+        options.min_steps = options.max_steps;
     if (status == TRM_OK)
         status = train_evaluate(model, run->eval_set, &options, &halting, err);
     if (status == TRM_OK) {
@@ -270,6 +359,22 @@ static trm_status report(struct train_run *run, const struct train_metrics *metr
     return status;
 }
 
+/* Brings the cycles of the run's present stage into force. */
+static trm_status settle_cycles(struct train_run *run, trm_error *err) {
+    const struct conf_train *conf = run->conf;
+    int H_cycles = conf->model.H_cycles, L_cycles = conf->model.L_cycles;
+    for (int i = conf->stage_count - 1; i >= 0; i--)
+        if (progress(run) < conf->stages[i].until) {
+            H_cycles = conf->stages[i].H_cycles;
+            L_cycles = conf->stages[i].L_cycles;
+        }
+    if (H_cycles == run->model.H_cycles && L_cycles == run->model.L_cycles)
+        return TRM_OK;
+    run->model.H_cycles = H_cycles;
+    run->model.L_cycles = L_cycles;
+    return train_core_set_cycles(run->core, H_cycles, L_cycles, err);
+}
+
 /* One update and whatever falls due after it. */
 static trm_status advance(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
@@ -281,11 +386,15 @@ static trm_status advance(struct train_run *run, trm_error *err) {
     const double factor = train_schedule_factor(&schedule, (int)updates);
     const int first = (int)(before % (conf->pool_size / conf->batch_size)) * conf->batch_size;
     struct train_metrics metrics;
-    trm_status status = train_core_step(run->core, first, factor, &run->rng, next_example, run, &metrics, err);
+    trm_status status = settle_cycles(run, err);
+    if (status == TRM_OK)
+        status = train_core_step(run->core, first, factor, &run->rng, next_example, run, &metrics, err);
     if (status != TRM_OK)
         return status;
     train_metrics_add(&run->window.sums, &metrics);
+    train_probes_add(&run->window.probes, train_core_probes(run->core));
     run->window.updates++;
+    run->flops += conf->batch_size * model_flops_per_training_step(&run->model, conf->gradient == CONF_LAST_UPDATES);
     if (train_leads(run))
         status = report(run, &metrics, factor, err);
     if (status == TRM_OK && due(updates, conf->checkpoint_every, conf->steps))
@@ -303,6 +412,7 @@ static trm_status ask_to_stop(struct train_run *run, bool *stop, trm_error *err)
 
 trm_status train_run(const struct conf_train *conf, const struct train_run_options *options, trm_error *err) {
     struct train_run run = {.conf = conf,
+                            .model = conf->model,
                             .options = options,
                             .settings = conf_train_format(conf),
                             .best = -1.0,

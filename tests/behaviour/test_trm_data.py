@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import struct
 import subprocess
 
@@ -100,6 +101,10 @@ def test_help_and_version_go_to_standard_output():
         ["generate", "maze", "--count", "1", "--class", "hard"],
         ["generate", "maze", "--count", "1", "--min-moves", "0"],
         ["maze", "--csv", "x"],
+        ["clean"],
+        ["clean", "--csv", "x", "--out", "y"],
+        ["clean", "--csv", "x", "--test", "y"],
+        ["verify", "--csv", "x", "--test", "y"],
         ["verify"],
         ["verify", "--csv", "x", "--count", "1"],
     ],
@@ -330,3 +335,60 @@ def test_the_published_collection_verifies():
         pytest.skip("no %s beside this checkout" % REAL)
     found = json.loads(succeed("verify", "--csv", REAL, "--limit", "500", "--json"))
     assert found["puzzles"] == found["unique"] == 500
+
+
+def shuffled(question, answer, chance):
+    """A random image under digits, rows, bands, columns, stacks and transposition; written apart from the C code."""
+    def lines():
+        return [3 * group + line for group in chance.sample(range(3), 3) for line in chance.sample(range(3), 3)]
+
+    rows, columns, digits = lines(), lines(), "." + "".join(chance.sample("123456789", 9))
+    cells = [(r, c) for r in rows for c in columns]
+    if chance.random() < 0.5:
+        cells = [(c, r) for r, c in cells]
+    return tuple("".join(digits["123456789".find(grid[9 * r + c]) + 1] for r, c in cells) for grid in (question, answer))
+
+
+def test_no_test_puzzle_stays_in_training_data_in_any_disguise(tmp_path):
+    chance = random.Random(3)
+    made = succeed("generate", "sudoku", "--count", "60", "--seed", "21").splitlines()[1:]
+    tests = made[:20]
+    images = []
+    for line in tests:
+        _, question, answer, rating = line.split(",")
+        images.append("image,%s,%s,%s" % (*shuffled(question, answer, chance), rating))
+    train = made[20:] + images
+    chance.shuffle(train)
+    csv = write(tmp_path / "train.csv", HEADER + "\n".join(train) + "\n")
+    test_a = write(tmp_path / "a.csv", HEADER + "\n".join(tests[:15]) + "\n")
+    test_b = write(tmp_path / "b.csv", HEADER + "\n".join(tests[15:]) + "\n")
+    out = tmp_path / "clean.csv"
+    told = json.loads(succeed("clean", "--csv", csv, "--test", test_a, "--test", test_b, "--out", str(out), "--json"))
+    assert told == {"puzzles": 40, "dropped": 20, "file": str(out)}
+    assert out.read_text().splitlines()[1:] == [line for line in train if not line.startswith("image")]
+    assert "20 puzzles of test sets dropped" in succeed("clean", "--csv", csv, "--test", test_a, "--test", test_b,
+                                                        "--out", str(out))
+
+    told = json.loads(succeed("sudoku", "--csv", csv, "--test", test_a, "--augment", "1", "--out",
+                              str(tmp_path / "set"), "--json"))
+    assert (told["puzzles"], told["rows"], told["dropped"]) == (45, 90, 15)
+    told = json.loads(succeed("generate", "sudoku", "--count", "60", "--seed", "21", "--test", test_b, "--out",
+                              str(out), "--json"))
+    assert (told["puzzles"], told["dropped"]) == (55, 5)
+
+
+def test_a_directory_can_be_the_test_set(tmp_path):
+    made = succeed("generate", "sudoku", "--count", "10", "--seed", "22")
+    csv = write(tmp_path / "made.csv", made)
+    few = write(tmp_path / "few.csv", "\n".join(made.splitlines()[:4]) + "\n")
+    succeed("sudoku", "--csv", few, "--augment", "3", "--out", str(tmp_path / "set"), "--split", "test")
+    told = json.loads(succeed("clean", "--csv", csv, "--test", str(tmp_path / "set" / "test"), "--out",
+                              str(tmp_path / "clean.csv"), "--json"))
+    assert (told["puzzles"], told["dropped"]) == (7, 3)
+
+
+def test_cleaning_that_leaves_nothing_fails_and_writes_nothing(tmp_path):
+    csv = write(tmp_path / "one.csv", HEADER + ROW)
+    done = run("clean", "--csv", csv, "--test", csv, "--out", str(tmp_path / "out.csv"))
+    assert done.returncode == 1 and "none is left" in done.stderr
+    assert not (tmp_path / "out.csv").exists()

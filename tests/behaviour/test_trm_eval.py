@@ -276,3 +276,53 @@ def test_help_and_version_exit_0():
     assert shown.returncode == 0 and shown.stderr == "" and "--model" in shown.stdout
     version = run(EVAL, "--version")
     assert version.returncode == 0 and version.stdout.startswith("trm-eval ")
+
+
+def test_the_curve_file_has_every_group_and_step(model, puzzles, tmp_path):
+    path = tmp_path / "curve.csv"
+    result = evaluate(model, puzzles, "--limit", "40", "--max-steps", "4", "--csv", str(path))
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    assert lines[0] == ["group", "step", "puzzles", "exact", "ended"]
+    groups = {}
+    for group, step, count, exact, ended in lines[1:]:
+        groups.setdefault(group, []).append((int(step), int(count), float(exact), float(ended)))
+    assert set(groups) == ({"all"} | {"source " + name for name, group in result["by_source"].items() if group["puzzles"]}
+                           | {"class " + name for name in result["by_class"]})
+    for rows in groups.values():
+        assert [row[0] for row in rows] == [1, 2, 3, 4]
+        assert all(0 <= row[2] <= 1 for row in rows)
+        assert [row[3] for row in rows] == sorted(row[3] for row in rows) and rows[-1][3] == 1
+    assert [row[2] for row in groups["all"]] == pytest.approx(result["accuracy_by_step"], abs=1e-6)
+    mean = sum(1 - row[3] for row in groups["all"][:-1]) + 1
+    assert mean == pytest.approx(result["mean_steps"], abs=1e-5)
+    for name, group in result["by_class"].items():
+        assert groups["class " + name][-1][1:3] == (group["puzzles"], pytest.approx(group["exact_accuracy"], abs=1e-6))
+
+
+def test_classes_tell_the_easy_from_the_hard(model, puzzles, tmp_path):
+    csv = tmp_path / "made.csv"
+    made = run(os.path.join(BUILD, "trm-data"), "generate", "sudoku", "--count", "20", "--seed", "4", "--out", str(csv))
+    assert made.returncode == 0, made.stderr
+    result = evaluate(model, str(csv), "--max-steps", "2")
+    assert {name: group["puzzles"] for name, group in result["by_class"].items()} == dict.fromkeys(
+        ["easy", "medium", "hard", "very-hard"], 5)
+    assert {name: result["by_source"]["generated_" + name] for name in result["by_class"]} == result["by_class"]
+
+
+def test_the_reliability_table_adds_up(model, puzzles):
+    result = evaluate(model, puzzles, "--limit", "60", "--no-halt", "--max-steps", "5")
+    bins = result["calibration"]
+    assert [each["from"] for each in bins] == pytest.approx([i / 10 for i in range(10)])
+    assert sum(each["steps"] for each in bins) == 60 * 5
+    known = [each for each in bins if each["steps"] > 0]
+    exact = sum(each["steps"] * each["exact"] for each in known)
+    assert exact == pytest.approx(60 * sum(result["accuracy_by_step"]), abs=1e-6)
+    for each in known:
+        assert each["from"] - 1e-6 <= each["said"] <= each["to"] + 1e-6
+    error = sum(each["steps"] * abs(each["said"] - each["exact"]) for each in known) / 300
+    assert result["calibration_error"] == pytest.approx(error, abs=1e-6)
+
+
+def test_a_curve_file_that_cannot_be_written_is_an_error(model, puzzles):
+    done = run(EVAL, "--model", model, "--data", puzzles, "--limit", "2", "--csv", "/nonexistent/curve.csv")
+    assert done.returncode == 1 and "/nonexistent/curve.csv" in done.stderr

@@ -190,6 +190,109 @@ def test_a_batch_that_the_shards_cannot_share_equally_is_refused(config, tmp_pat
     assert result.returncode == 1 and "shards" in result.stderr
 
 
+PROBES = ["--set", "probe.rows=2", "--set", "probe.halting=true", "--set", "steps=60", "--set", "checkpoint_every=20"]
+
+
+def test_probes_are_reported_apart_and_a_killed_run_counts_them_the_same(config, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    result = train(config, whole, *PROBES)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in log_lines(whole)]
+    probes = [line["probe"] for line in lines if "loss" in line]
+    assert sum(probe["halted"] for probe in probes) > 0
+    for probe in probes:
+        assert probe["confident"] <= probe["halted"]
+        assert (probe["exact_accuracy"] is None) == (probe["halted"] == 0)
+        assert (probe["halt_precision"] is None) == (probe["confident"] == 0)
+    process = subprocess.Popen(command(config, parts, *PROBES), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(log_lines(parts)) < 4 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert train(config, parts, "--resume", *PROBES).returncode == 0
+    assert log_lines(parts) == log_lines(whole)
+
+
+def test_probes_of_their_own_source_and_a_run_that_takes_them_up_later(config, tmp_path):
+    out = tmp_path / "run"
+    assert train(config, out, "--set", "steps=30").returncode == 0
+    own = ["--set", 'probe={"rows": 2, "generate": "sudoku", "size": 4, "classes": [1, 0, 0, 0], "count": 20}']
+    result = train(config, out, "--resume", "--set", "steps=60", *own)
+    assert result.returncode == 0, result.stderr
+    assert any("probe" in json.loads(line) for line in log_lines(out))
+
+
+LEVERS = {
+    "carried latents in 16 bits": ["carry_bf16=true"],
+    "cycles that grow": ['stages=[{"until": 0.2, "H_cycles": 1, "L_cycles": 1}, '
+                         '{"until": 0.6, "H_cycles": 2, "L_cycles": 1}]', "model.L_cycles=2"],
+    "gradient of the last updates": ["gradient=last_updates", "model.L_cycles=2"],
+    "data that changes": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 0, 0, 0], "count": 50, '
+                          '"final_weight": 0}, {"generate": "sudoku", "size": 4, "classes": [0, 1, 0, 0], "count": 50, '
+                          '"weight": 0, "final_weight": 1}]', 'curriculum={"from": 0.1, "to": 0.9}'],
+    "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
+}
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_every_lever_changes_the_run_and_survives_a_kill(config, tmp_path, finished, lever):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    sets = [word for change in LEVERS[lever] for word in ("--set", change)] + ["--set", "steps=90"]
+    result = train(config, whole, *sets)
+    assert result.returncode == 0, result.stderr
+    assert log_lines(whole) != log_lines(finished)[:len(log_lines(whole))]
+    process = subprocess.Popen(command(config, parts, *sets), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(log_lines(parts)) < 8 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert train(config, parts, "--resume", *sets).returncode == 0
+    assert log_lines(parts) == log_lines(whole)
+
+
+def test_a_checkpoint_has_the_cycles_that_its_weights_were_trained_with(config, tmp_path):
+    out = tmp_path / "run"
+    result = train(config, out, "--set", "model.L_cycles=3", "--set", "steps=60", "--set",
+                   'stages=[{"until": 0.5, "H_cycles": 1, "L_cycles": 2}]')
+    assert result.returncode == 0, result.stderr
+    cycles = [[json.loads(metadata(out / f"step_{step}.safetensors")["config"])[key] for key in ("H_cycles", "L_cycles")]
+              for step in (30, 60)]
+    assert cycles == [[1, 2], [2, 3]]
+
+
+def test_a_pool_that_the_machine_cannot_hold_is_refused_at_once(config, tmp_path):
+    result = train(config, tmp_path / "run", "--set", "pool_size=1048576", "--set", "model.hidden_size=256", "--set",
+                   "model.puzzle_emb_len=512", "--set", "random_initial_steps=false")
+    assert result.returncode == 1 and "more than this machine has" in result.stderr
+
+
+def test_a_wider_run_starts_where_a_narrow_one_ended(config, tmp_path):
+    narrow, wide = tmp_path / "narrow", tmp_path / "wide"
+    assert train(config, narrow, "--set", "steps=400", "--set", "eval.every=400").returncode == 0
+    start = ["--set", f"start_from={narrow / 'step_400.safetensors'}", "--set", "steps=1", "--set", "optimizer.lr=0",
+             "--set", "model.hidden_size=64", "--set", "model.puzzle_emb_ndim=64"]
+    result = train(config, wide, *start)
+    assert result.returncode == 0, result.stderr
+    accuracy = [json.loads(log_lines(run)[-1])["eval"]["cell_accuracy"] for run in (narrow, wide)]
+    assert accuracy[0] > 0.7 and accuracy[1] == pytest.approx(accuracy[0], abs=0.02)
+    result = train(config, tmp_path / "bad", "--set", f"start_from={narrow / 'step_400.safetensors'}", "--set",
+                   "model.hidden_size=48")
+    assert result.returncode == 1 and "start_from" in result.stderr and "multiple" in result.stderr
+
+
+def test_only_puzzles_with_the_ratings_that_were_asked_for_are_taken(config, tmp_path):
+    csv = tmp_path / "puzzles.csv"
+    subprocess.run([str(BUILD / "trm-data"), "generate", "sudoku", "--size", "4", "--count", "20", "--out", str(csv)],
+                   check=True, capture_output=True, timeout=60)
+    data = '{"path": "%s", "min_rating": %d, "max_rating": 9}'
+    sets = ["--set", "steps=2", "--set"]
+    assert train(config, tmp_path / "some", *sets, "data=[" + data % (csv, 0) + "]").returncode == 0
+    result = train(config, tmp_path / "none", *sets, "data=[" + data % (csv, 5) + "]")
+    assert result.returncode == 1 and "rating from 5 to 9" in result.stderr
+
+
 @pytest.mark.parametrize("arguments, code", [([], 2), (["--config", "x"], 2), (["--bogus"], 2), (["stray"], 2),
                                              (["--help"], 0), (["--version"], 0)])
 def test_usage(arguments, code):

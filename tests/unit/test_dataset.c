@@ -459,7 +459,7 @@ static void several_sets_are_read_one_after_the_other(void **state) {
 static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
     (void)state;
     struct data_set *set[2] = {load_good(HEADER ROW1), load_good(HEADER ROW1 ROW2)};
-    const struct data_source_part parts[2] = {{set[0], 1}, {set[1], 3}};
+    const struct data_source_part parts[2] = {{set[0], 1, 3}, {set[1], 3, 0}};
     data_source *source;
     struct data_rng rng;
     int drawn[2] = {0}, second_row = 0;
@@ -473,7 +473,7 @@ static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
         int32_t identifier;
         int part;
         size_t row;
-        data_source_next(source, &rng, inputs, labels, &identifier, &part, &row);
+        data_source_next(source, 0.0, &rng, inputs, labels, &identifier, &part, &row);
         assert_in_range(part, 0, 1);
         assert_true(row < set[part]->count);
         assert_memory_equal(inputs, set[part]->inputs + row * 16, 16);
@@ -484,6 +484,23 @@ static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
     }
     assert_in_range(drawn[0], 2000 - 200, 2000 + 200);
     assert_in_range(second_row, 3000 - 220, 3000 + 220);
+    static const struct {
+        double progress;
+        int first; /* draws of 8000 from the first part */
+    } LATER[] = {{0.5, 8000 * 4 / 7}, {1.0, 8000}};
+    for (int k = 0; k < 2; k++) {
+        drawn[0] = 0;
+        for (int i = 0; i < 8000; i++) {
+            uint8_t inputs[16], labels[16];
+            int32_t identifier;
+            int part;
+            size_t row;
+            data_source_next(source, LATER[k].progress, &rng, inputs, labels, &identifier, &part, &row);
+            drawn[0] += part == 0;
+        }
+        assert_in_range(drawn[0], LATER[k].first - 220, LATER[k].first + 220);
+    }
+    assert_int_equal(drawn[0], 8000); /* a part of weight 0 is never drawn */
     data_source_destroy(source);
     data_set_destroy(set[0]);
     data_set_destroy(set[1]);
@@ -492,7 +509,7 @@ static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
 static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **state) {
     (void)state;
     struct data_set *set = load_good(HEADER ROW1 ROW2);
-    const struct data_source_part part = {set, 1};
+    const struct data_source_part part = {set, 1, 1};
     data_source *source;
     struct data_rng rng, saved;
     uint8_t draws[50][2][16];
@@ -507,7 +524,7 @@ static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **stat
         size_t row;
         if (i == 50)
             rng = saved;
-        data_source_next(source, &rng, inputs, labels, &identifier, &which, &row);
+        data_source_next(source, 0.5, &rng, inputs, labels, &identifier, &which, &row);
         data_sudoku_grid(16, inputs, puzzle);
         data_sudoku_grid(16, labels, answer);
         assert_true(data_sudoku_verify(4, puzzle, answer));
@@ -532,8 +549,13 @@ static void sources_refuse_what_does_not_fit_together(void **state) {
     const struct {
         struct data_source_part parts[2];
         int count;
-    } cases[] = {{{{four, 1}, {nine, 1}}, 2},     {{{four, 0}}, 1}, {{{four, -1}}, 1}, {{{four, (double)NAN}}, 1},
-                 {{{four, (double)INFINITY}}, 1}, {{{four, 1}}, 0}};
+    } cases[] = {{{{four, 1, 1}, {nine, 1, 1}}, 2},
+                 {{{four, 0, 1}}, 1},
+                 {{{four, 1, 0}}, 1},
+                 {{{four, -1, 1}, {four, 2, 2}}, 2},
+                 {{{four, (double)NAN, 1}}, 1},
+                 {{{four, 1, (double)INFINITY}}, 1},
+                 {{{four, 1, 1}}, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         data_source *source = (void *)four;
         assert_int_equal(data_source_create(cases[i].parts, cases[i].count, false, &source, NULL), TRM_INVALID);

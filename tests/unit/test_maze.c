@@ -253,7 +253,7 @@ static void images_are_eight_and_keep_the_answer_right(void **state) {
     assert_int_equal(data_set_augment(set, 8, NULL, &none, NULL), TRM_INVALID);
 
     /* A source that augments draws all of them, each with its answer. */
-    const struct data_source_part part = {.set = set, .weight = 1};
+    const struct data_source_part part = {.set = set, .weight = 1, .final_weight = 1};
     data_source *source = NULL;
     struct data_rng rng;
     bool seen[8] = {false};
@@ -264,7 +264,7 @@ static void images_are_eight_and_keep_the_answer_right(void **state) {
         int32_t id;
         int part_index;
         size_t row;
-        data_source_next(source, &rng, inputs, labels, &id, &part_index, &row);
+        data_source_next(source, 0.0, &rng, inputs, labels, &id, &part_index, &row);
         int image = 0;
         while (image < 8 && memcmp(inputs, all->inputs + image * 49, 49) != 0)
             image++;

@@ -1,4 +1,5 @@
 /* test_train_config.c - training configurations: what is read, what is refused, and by which name. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,7 +52,11 @@ static void absent_keys_have_their_defaults(void **state) {
     assert_string_equal(conf.data[0].path, "a.csv");
     assert_null(conf.data[0].generate);
     assert_true(conf.data[0].weight == 1.0);
+    assert_true(conf.data[0].final_weight == 1.0);
     assert_int_equal(conf.data[0].limit, 0);
+    assert_int_equal(conf.data[0].min_rating, 0);
+    assert_int_equal(conf.data[0].max_rating, INT_MAX);
+    assert_true(conf.curriculum.from == 0.0 && conf.curriculum.to == 1.0);
     assert_true(conf.augment && conf.random_initial_steps);
     assert_int_equal(conf.batch_size, 16);
     assert_int_equal(conf.pool_size, 256);
@@ -64,6 +69,9 @@ static void absent_keys_have_their_defaults(void **state) {
     assert_int_equal(conf.min_halt_steps, 1);
     assert_int_equal(conf.optimizer.kind, TRAIN_ADAM_ATAN2);
     assert_true(conf.optimizer.lr == 1e-3 && conf.optimizer.scale == 1.0);
+    assert_int_equal(conf.probe.rows, 0);
+    assert_false(conf.probe.halting);
+    assert_null(conf.probe.source.path);
     assert_true(conf.schedule.min_ratio == 1.0 && conf.schedule.constant_fraction == 0.0);
     assert_true(conf.ema.rate == 0.999 && !conf.ema.ramp);
     assert_null(conf.eval.source.path);
@@ -83,6 +91,8 @@ static void overrides_reach_nested_members_in_order(void **state) {
         "eval.path=\"t.csv\"",   "eval.limit=3",
         "ema.ramp=true",         "loss=softmax",
         "compute=bf16",          "augment=false",
+        "probe.rows=2",          "probe.halting=true",
+        "probe.path=p.csv",
     };
     struct conf_train conf;
     load_or_fail(MINIMAL, overrides, sizeof overrides / sizeof *overrides, &conf);
@@ -100,6 +110,9 @@ static void overrides_reach_nested_members_in_order(void **state) {
     assert_int_equal(conf.loss, TRAIN_LOSS_SOFTMAX);
     assert_int_equal(conf.compute, TRM_DTYPE_BF16);
     assert_false(conf.augment);
+    assert_int_equal(conf.probe.rows, 2);
+    assert_true(conf.probe.halting);
+    assert_string_equal(conf.probe.source.path, "p.csv");
     conf_train_destroy(&conf);
 }
 
@@ -144,6 +157,17 @@ static const struct {
     {"pool_size=100", "pool_size: 100 is not a multiple of batch_size, 16"},
     {"shards=17", "shards: 17 is more than batch_size"},
     {"min_halt_steps=9", "min_halt_steps: 9 is more than halt_max_steps, 8"},
+    {"probe.rows=16", "probe.rows: 16 leave nothing of batch_size, 16"},
+    {"probe.halting=true", "probe.halting: needs probe.rows above 0"},
+    {"probe={\"generate\":\"sudoku\",\"count\":1}", "probe.size: Sudoku of size 9 needs"},
+    {"stages={}", "stages: must be an array"},
+    {"stages=[{\"until\":0.5,\"H_cycles\":1}]", "stages.0.L_cycles: must be given"},
+    {"stages=[{\"until\":0.5,\"H_cycles\":3,\"L_cycles\":1}]",
+     "stages.0: 3 x 1 cycles are more than the model's 2 x 1"},
+    {"stages=[{\"until\":0.5,\"H_cycles\":1,\"L_cycles\":1},{\"until\":0.5,\"H_cycles\":2,\"L_cycles\":1}]",
+     "stages.1.until: 0.5 is not later than 0.5"},
+    {"gradient=all", "gradient: must be \"last_cycle\" or \"last_updates\""},
+    {"carry_bf16=1", "carry_bf16: must be true or false"},
     {"halt_max_steps=0", "model: config: halt_max_steps"},
     {"augment=1", "augment: must be true or false"},
     {"loss=mse", "loss: must be \"stablemax\" or \"softmax\""},
@@ -162,6 +186,11 @@ static const struct {
     {"data=[3]", "data.0: must be an object"},
     {"data=[{}]", "data.0: needs \"path\" or \"generate\""},
     {"data.0.weight=0", "data: some weight must be above zero"},
+    {"data.0.final_weight=0", "data: some weight must be above zero"},
+    {"data.0.min_rating=-1", "data.0.min_rating: must be"},
+    {"data=[{\"path\":\"x\",\"min_rating\":4,\"max_rating\":3}]", "data.0.min_rating: 4 is more than max_rating, 3"},
+    {"curriculum={\"from\":0.5,\"to\":0.4}", "curriculum.from: 0.5 is after curriculum.to, 0.4"},
+    {"curriculum.to=1.5", "curriculum.to: must be"},
     {"data.0.weight=-1", "data.0.weight: must be"},
     {"data=[{\"generate\":\"sudoku\",\"size\":6}]", "data.0.count: must be given"},
     {"data=[{\"generate\":\"chess\",\"count\":1}]", "data.0.generate: must be \"sudoku\""},
@@ -227,6 +256,10 @@ static void a_formatted_configuration_reads_back_the_same(void **state) {
                                      "data=[{\"generate\":\"sudoku\",\"size\":6,\"count\":30},{\"path\":\"x\"}]",
                                      "halt_max_steps=5",
                                      "optimizer.name=adamw",
+                                     "stages=[{\"until\":0.25,\"H_cycles\":1,\"L_cycles\":1}]",
+                                     "gradient=last_updates",
+                                     "start_from=small.safetensors",
+                                     "data.1.final_weight=0.5",
                                      "puzzle=sudoku"};
     struct conf_train conf, again;
     load_or_fail(MINIMAL, overrides, sizeof overrides / sizeof *overrides, &conf);
@@ -239,6 +272,11 @@ static void a_formatted_configuration_reads_back_the_same(void **state) {
     assert_int_equal(again.model.halt_max_steps, 5);
     assert_int_equal(again.optimizer.kind, TRAIN_ADAMW);
     assert_int_equal(again.data[0].count, 30);
+    assert_true(again.data[0].final_weight == 1.0 && again.data[1].final_weight == 0.5);
+    assert_int_equal(again.stage_count, 1);
+    assert_true(again.stages[0].until == 0.25 && again.stages[0].H_cycles == 1);
+    assert_int_equal(again.gradient, CONF_LAST_UPDATES);
+    assert_string_equal(again.start_from, "small.safetensors");
     free(text);
     free(text_again);
     conf_train_destroy(&conf);
@@ -259,6 +297,11 @@ static void the_presets_are_valid(void **state) {
         fail_msg("%s", err.text);
     assert_int_equal(conf.model.tokens, 37);
     assert_int_equal(conf.eval.source.size, 6);
+    conf_train_destroy(&conf);
+
+    if (conf_train_load("config/train/compare/base.json", NULL, 0, &conf, &err) != TRM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(conf.threads, 1);
     conf_train_destroy(&conf);
 
     const char *const paper[] = {"model=config/models/sudoku-mlp.json", "model.num_heads=4"};
