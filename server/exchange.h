@@ -25,6 +25,8 @@ struct srv_route {
     const char *methods; /* for the Allow header: "GET, HEAD" or "POST" */
     void (*handle)(struct srv_exchange *exchange);
     enum srv_access access; /* auth.h; 0 is SRV_KEYED */
+    /* NULL, or asked when the head is there: false with a problem saves reading the body and all that follows. */
+    bool (*has_room)(struct srv_server *server, struct proto_problem *problem);
 };
 
 struct srv_exchange {

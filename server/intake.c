@@ -97,7 +97,7 @@ static bool judge_head(struct srv_exchange *x, const char *path, const char *met
         return !proto_problem_set(&x->problem, PROTO_MEDIA_TYPE, "",
                                   "%.100s is not a type of JSON: use application/json", type);
     }
-    return false;
+    return x->route->has_room && !x->route->has_room(x->server, &x->problem);
 }
 
 static void name_request(struct srv_exchange *x, const char *path, const char *method) {

@@ -164,7 +164,6 @@ static const struct model_family model_families[] = {
     {"trm_slots_busy", "Slots with a rollout.", GAUGE, AT(running)},
     {"trm_slots", "Slots of all workers.", GAUGE, AT(slots)},
     {"trm_puzzles_accepted_total", "Puzzles that were queued.", COUNTER, AT(accepted)},
-    {"trm_puzzles_refused_total", "Puzzles that the queue had no room for.", COUNTER, AT(refused)},
     {"trm_puzzles_unstarted_total", "Puzzles that have ended without ever getting a slot.", COUNTER, AT(unstarted)},
     {"trm_rollouts_total", "Rollouts that got a slot; without the option there is one for each puzzle.", COUNTER,
      AT(rollouts)},

@@ -448,9 +448,7 @@ trm_status srv_scheduler_submit(struct srv_scheduler *s, struct srv_group *group
     struct srv_line *line = &s->lines[group->config.model->index];
     uv_mutex_lock(&s->lock);
     bool full = group->count > s->config.max_queue - waiting(s);
-    if (full) {
-        line->stats.refused += (uint64_t)group->config.puzzles;
-    } else {
+    if (!full) {
         const struct srv_group_config *config = &group->config;
         s->reduced_rollouts += config->rollouts < config->asked_rollouts ? (uint64_t)config->puzzles : 0;
         s->reduced_steps += config->options.max_steps < config->asked_steps ? (uint64_t)config->puzzles : 0;

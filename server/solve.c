@@ -311,13 +311,24 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
     return true;
 }
 
+bool srv_solve_has_room(struct srv_server *server, struct proto_problem *problem) {
+    if (server->draining) {
+        return proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
+    }
+    if (srv_scheduler_waiting(server->scheduler) < server->options->max_queue) {
+        return true;
+    }
+    proto_problem_set(problem, PROTO_OVERLOADED, "", "%d may wait, and as many do", server->options->max_queue);
+    problem->retry_after_s = srv_scheduler_wait_s(server->scheduler);
+    return false;
+}
+
 /* Queues the puzzles of a request: NULL with *problem filled in if that cannot be. */
 static struct srv_solve *queue(struct srv_exchange *x, const struct proto_request *request, enum proto_framing framing,
                                struct proto_problem *problem) {
     struct srv_server *server = x->server;
-    if (server->draining) {
-        proto_problem_set(problem, PROTO_SHUTTING_DOWN, "", "no new work is accepted");
-        return NULL;
+    if (!srv_solve_has_room(server, problem)) {
+        return NULL; /* since its head came */
     }
     struct srv_solve *solve = calloc(1, sizeof *solve);
     if (!solve) {

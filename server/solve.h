@@ -34,6 +34,9 @@ struct srv_solve {
 /* The handler of POST /solve. */
 void srv_solve(struct srv_exchange *exchange);
 
+/* Whether another puzzle may be queued now; false with a problem if not. */
+bool srv_solve_has_room(struct srv_server *server, struct proto_problem *problem);
+
 /* What one request may ask for. */
 struct proto_limits srv_solve_limits(const struct srv_server *server);
 

@@ -27,7 +27,6 @@ struct srv_model_stats {
     int slots;   /* constant: slots there are */
 
     uint64_t accepted;               /* puzzles queued */
-    uint64_t refused;                /* puzzles that the queue had no room for */
     uint64_t outcomes[SRV_OUTCOMES]; /* puzzles that have ended, by how; [SRV_RUNNING] stays 0 */
     uint64_t unstarted;              /* of these, puzzles that never got a slot */
     uint64_t rollouts;               /* rollouts that got a slot */

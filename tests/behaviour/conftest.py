@@ -1,7 +1,7 @@
 """A real trm-server on a free port of the loopback, and the little HTTP that its tests need.
 
 TRM_BUILD is the directory of the programs (default: build), TRM_TEST_MODEL the checkpoint to serve
-(default: the bundled one)."""
+(default: the bundled one), TRM_PATIENCE_S how long a test waits for anything (default: 60)."""
 
 import csv
 import glob
@@ -19,7 +19,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SERVER = os.path.join(os.environ.get("TRM_BUILD", os.path.join(ROOT, "build")), "trm-server")
-PATIENCE_S = 60  # a test that waits longer has failed
+PATIENCE_S = int(os.environ.get("TRM_PATIENCE_S", "60"))  # a test that waits longer has failed
 
 EXAMPLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 

@@ -57,8 +57,8 @@ def test_without_memory_for_them_nobody_gives_way(start):
 
 def test_breaks_do_not_change_a_single_bit(start):
     """Every second one is a stream, and all of them share two slots of two workers."""
-    questions = [question for question, _ in puzzles()[:8]]
-    options = {"max_steps": 70, "no_halt": True, "seed": 5, "noise": 0.1, "rollouts": 2}
+    questions = [question for question, _ in puzzles()[:4]]
+    options = {"max_steps": 40, "no_halt": True, "seed": 5, "noise": 0.1, "rollouts": 2}
     server = start("--workers", "2", "--slots", "1")
     alone = [server.solve(question, **options) for question in questions]
     before = metrics(server)["trm_yields_total"]
@@ -73,13 +73,13 @@ def test_breaks_do_not_change_a_single_bit(start):
         assert kind == "answer"
         return answer
 
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(ask, range(8)))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, range(4)))
     for one, other in zip(alone, together):
         assert one["q_halt"] == other["q_halt"] and one["answer"] == other["answer"]
         assert one["rollouts"] == other["rollouts"]
     after = metrics(server)
-    assert after["trm_yields_total"] >= before + 8 and after["trm_parked"] == 0
+    assert after["trm_yields_total"] >= before + 4 and after["trm_parked"] == 0
 
 
 def test_time_without_a_slot_is_no_computing(start):
