@@ -55,7 +55,7 @@ static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *
     float *state = calloc(1, trm_slot_bytes(model));
     if (!state)
         return trm_fail_memory(err, trm_slot_bytes(model));
-    int32_t *tokens = (int32_t *)(state + model_state_size(w->config, w->layout));
+    int32_t *tokens = (void *)(state + model_state_size(w->config, w->layout));
     *slot = (struct slot){.state = state,
                           .tokens = tokens,
                           .input = tokens + w->config->seq_len,
