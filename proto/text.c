@@ -92,7 +92,8 @@ size_t proto_text_escape(const char *string, char out[PROTO_ESCAPE], size_t *len
         return 1;
     }
     if (*s < 0x20 || *s == 0x7f) {
-        memcpy(out, "\\u00", 4);
+        static const char unicode[] = {'\\', 'u', '0', '0'};
+        memcpy(out, unicode, sizeof unicode);
         out[4] = hex[*s >> 4];
         out[5] = hex[*s & 15];
         *length = 6;

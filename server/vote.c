@@ -6,38 +6,40 @@
 
 /* --- which task it is --------------------------------------------------------------------------------- */
 
-static bool unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model) {
-    return proto_problem_set(
-        problem, PROTO_UNKNOWN_TASK, pointer,
-        "%s model '%.60s'. Adapt it: add the task to its data (trm-data arc), train (trm-train), and "
-        "serve the new checkpoint",
-        why, model);
+static void unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model) {
+    proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer,
+                      "%s model '%.60s'. Adapt it: add the task to its data (trm-data arc), train (trm-train), and "
+                      "serve the new checkpoint",
+                      why, model);
 }
 
-/* Finds the task by its id or its demonstrations; both must mean the same if both are there. */
-static bool find_entry(struct srv_vote *vote, const struct srv_model *model, const struct proto_request *request,
-                       struct proto_problem *problem) {
+/* Finds the task by its id or its demonstrations; both must mean the same if both are there. NULL: see the problem. */
+static const struct data_arc_entry *find_entry(const struct srv_vote *vote, const struct srv_model *model,
+                                               const struct proto_request *request, struct proto_problem *problem) {
     const data_arc_index *index = trm_model_tasks(vote->engine);
     const struct data_arc_entry *named = NULL, *same = NULL;
     if (!index) {
-        return proto_problem_set(problem, PROTO_UNKNOWN_TASK, "",
-                                 "model '%.60s' does not say which tasks it was trained on: put its tasks.safetensors "
-                                 "(trm-data arc) beside the checkpoint",
-                                 model->name);
+        proto_problem_set(problem, PROTO_UNKNOWN_TASK, "",
+                          "model '%.60s' does not say which tasks it was trained on: put its tasks.safetensors "
+                          "(trm-data arc) beside the checkpoint",
+                          model->name);
+        return NULL;
     }
-    if (request->task_id && !(named = data_arc_index_find(index, request->task_id))) {
-        return unknown(problem, "/task_id", "there is no such task among those of", model->name);
+    const char *id = request->task_id;
+    if (id && !(named = data_arc_index_find(index, id))) {
+        unknown(problem, "/task_id", "there is no such task among those of", model->name);
+        return NULL;
     }
-    if (request->task.train_count > 0 && !(same = data_arc_index_recognise(index, &request->task))) {
-        return unknown(problem, "/task/train", "these demonstrations are of no task of", model->name);
+    if ((!id || request->task.train_count > 0) && !(same = data_arc_index_recognise(index, &request->task))) {
+        unknown(problem, "/task/train", "these demonstrations are of no task of", model->name);
+        return NULL;
     }
     if (named && same && memcmp(named->hash, same->hash, DATA_ARC_HASH) != 0) {
-        return proto_problem_set(problem, PROTO_INVALID, "/task_id", "these are the demonstrations of task '%.63s'",
-                                 same->name);
+        proto_problem_set(problem, PROTO_INVALID, "/task_id", "these are the demonstrations of task '%.63s'",
+                          same->name);
+        return NULL;
     }
-    vote->entry = named ? named : same;
-    vote->known_by = named ? "task_id" : "content";
-    return true;
+    return named ? named : same;
 }
 
 /* --- its memory --------------------------------------------------------------------------------------- */
@@ -63,7 +65,9 @@ struct srv_vote *srv_vote_create(const struct srv_model *model, const struct pro
     vote->engine = trm_model_ref(model->engine);
     vote->tests = vote->open = request->task.test_count;
     vote->to_the_end = request->options.no_halt;
-    bool good = find_entry(vote, model, request, problem);
+    vote->entry = find_entry(vote, model, request, problem);
+    vote->known_by = request->task_id ? "task_id" : "content";
+    bool good = vote->entry != NULL;
     if (good) {
         const int there = vote->entry->count, wanted = request->options.augment;
         vote->augment = wanted < there ? wanted : there;

@@ -126,6 +126,8 @@ static trm_status plan(struct build *build, trm_error *err) {
         if (build->tasks.items[i].train_count == 0)
             return trm_fail(err, TRM_FORMAT, "task \"%s\" has no demonstrations", build->tasks.items[i].name);
     const size_t each = (size_t)o->augment + 1, tasks = build->tasks.count, most = tasks * each;
+    if (tasks == 0)
+        return trm_fail(err, TRM_FORMAT, "no tasks");
     if (most >= INT32_MAX / (2 * DATA_ARC_MAX_PAIRS))
         return trm_fail(err, TRM_INVALID, "%zu tasks with %d augmentations each are too many", tasks, o->augment);
     build->groups = calloc(tasks, sizeof *build->groups);

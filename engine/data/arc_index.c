@@ -198,7 +198,7 @@ static trm_status begin_task(struct tables *tables, const struct data_arc_tasks 
         return status;
     char *row = tables->names + tables->tasks * DATA_ARC_NAME;
     memset(row, 0, DATA_ARC_NAME);
-    memcpy(row, name, strlen(name));
+    snprintf(row, DATA_ARC_NAME, "%s", name);
     data_arc_pairs_hash(task->pairs, task->train_count, tables->hashes + tables->tasks * DATA_ARC_HASH);
     tables->rows[2 * tables->tasks] = first;
     tables->rows[2 * tables->tasks + 1] = 0;
@@ -222,7 +222,7 @@ static trm_status fill(struct tables *tables, const struct data_arc_tasks *tasks
             return trm_fail(err, TRM_FORMAT, "identifier %d: \"%.80s\" is no name of a task", i, full);
         /* A task begins with another name, or again with itself as it is. */
         trm_status status = TRM_OK;
-        if (strcmp(name, former) != 0)
+        if (tables->tasks == 0 || strcmp(name, former) != 0)
             status = begin_task(tables, tasks, name, i, &hint, err);
         if (status != TRM_OK)
             return status;

@@ -80,7 +80,7 @@ static trm_status read_pairs(const json_t *json, const char *name, bool is_test,
     const size_t pairs = json_array_size(list), before = enter(place, "/%s", name);
     if (list ? !json_is_array(list) || pairs < is_test || pairs > DATA_ARC_MAX_PAIRS : is_test)
         return trm_fail(err, TRM_FORMAT, "%s is an array of %d to %d pairs", name, is_test, DATA_ARC_MAX_PAIRS);
-    const size_t first = (size_t)(task->train_count + task->test_count);
+    const size_t first = (size_t)task->train_count + (size_t)task->test_count;
     struct data_arc_pair *grown = realloc(task->pairs, (first + pairs + 1) * sizeof *grown);
     if (!grown)
         return trm_fail_memory(err, (first + pairs + 1) * sizeof *grown);

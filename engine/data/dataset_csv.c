@@ -58,7 +58,7 @@ static bool split(struct text line, struct text *fields, int count) {
 static int parse_cells(struct text field, const struct data_set *set, uint8_t *tokens) {
     for (int i = 0; i < set->seq_len; i++) {
         const char c = field.bytes[i];
-        const char *symbol = set->maze_side ? memchr(MAZE_SYMBOLS, c, strlen(MAZE_SYMBOLS)) : NULL;
+        const char *symbol = set->maze_side && c ? strchr(MAZE_SYMBOLS, c) : NULL;
         const bool digit = !set->maze_side && (c == '.' || (c >= '0' && c <= '0' + set->sudoku_size));
         if (!symbol && !digit)
             return i;

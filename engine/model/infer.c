@@ -271,7 +271,7 @@ trm_status infer_step(infer_machine *m, const struct infer_puzzle *puzzles, int 
     }
     for (int i = 0; i < m->program.count && status == TRM_OK; i++) {
         const struct recursion_op *op = &m->program.ops[i];
-        float *out[INFER_MAX_CHUNK];
+        float *out[INFER_MAX_CHUNK] = {0};
         for (int p = 0; p < count; p++) {
             const float *addends[OP_MAX_ADDENDS];
             const size_t at = (size_t)p * m->plane;

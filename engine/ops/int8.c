@@ -245,7 +245,7 @@ INLINE void read_lanes(struct row row, int first, int count, float *restrict val
     row.scale = 1.0f;
 #pragma omp simd
     for (int k = 0; k < count; k++) {
-        const float value = at(row, (size_t)(first + k));
+        const float value = at(row, (size_t)first + (size_t)k);
         values[first + k] = value;
         largest[k] = value > largest[k] ? value : largest[k];
     }

@@ -249,10 +249,11 @@ INLINE float exponentials_row(const float *row, int n, float scale, enum op_dtyp
     const float largest = largest_of(row, n);
     const int whole = n - n % LANES;
     float lanes[LANES] = {0}, total = 0.0f;
-    for (int i = 0; i < whole; i += LANES)
+    for (int i = 0; i < whole; i += LANES) {
 #pragma omp simd
         for (int k = 0; k < LANES; k++)
             lanes[k] += put_exponential(row, i + k, scale, largest, type, p);
+    }
 #pragma omp simd reduction(+ : total)
     for (int i = whole; i < n; i++)
         total += put_exponential(row, i, scale, largest, type, p);

@@ -65,8 +65,9 @@ static double *project(const struct size *s, const float *x, const float *weight
             double *to = &out[(size_t)t * (size_t)s->dim + (size_t)i];
             *to = projected(s, x, weight, t, i);
             if (rotate && s->rope_theta > 0.0) {
-                const double angle = t * pow(s->rope_theta, -2.0 * (i % half) / s->dim);
-                const double other = projected(s, x, weight, t, i < half ? i + half : i - half);
+                const int partner = i < half ? i + half : i - half, lower = i < half ? i : partner;
+                const double angle = t * pow(s->rope_theta, -2.0 * lower / s->dim);
+                const double other = projected(s, x, weight, t, partner);
                 *to = *to * cos(angle) + (i < half ? -other : other) * sin(angle);
             }
         }
