@@ -257,6 +257,10 @@ trm_status train_core_set_cycles(train_core *core, int H_cycles, int L_cycles, t
     return status;
 }
 
+void train_core_set_lr(train_core *core, double lr) {
+    core->options.optimizer.lr = lr;
+}
+
 trm_status train_core_refresh(train_core *core, trm_error *err) {
     return model_weights_update(core->packed, err);
 }

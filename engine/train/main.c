@@ -1,11 +1,15 @@
 /* main.c - trm-train: reads settings, runs the trainer. Its one global is the flag that a signal sets. */
 #include <getopt.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/train_config.h"
+#include "engine/cli.h"
+#include "engine/train/adapt.h"
 #include "engine/train/trainer.h"
 
 enum { EXIT_USAGE = 2 };
@@ -19,6 +23,8 @@ static void request_stop(int signal_number) {
 
 static const char usage_text[] =
     "usage: trm-train --config FILE --out DIR [--set KEY=VALUE ...] [--resume]\n"
+    "       trm-train --adapt TASK.json --model FILE --out FILE [--seconds N] [--updates N] [--augment N] [--lr X]\n"
+    "                 [--seed N]\n"
     "\n"
     "Trains a tiny recursive model and writes checkpoints that trm-server serves.\n"
     "\n"
@@ -26,6 +32,16 @@ static const char usage_text[] =
     "  --out DIR         where log.jsonl, step_N.safetensors, best.safetensors and the state go\n"
     "  --set KEY=VALUE   replaces one setting, dots reach nested ones: --set optimizer.lr=5e-4\n"
     "  --resume          goes on where the run in DIR stopped, exactly; starts it if there is none\n"
+    "\n"
+    "  --adapt TASK.json teaches the ARC model --model a task that it does not know, from the demonstrations in\n"
+    "                    the file, and writes a checkpoint for this task alone and, beside it, the index by which\n"
+    "                    a server knows the task: X.safetensors and X.tasks.safetensors\n"
+    "  --seconds N       stop after so long (default 300, or no limit with --updates)\n"
+    "  --updates N       stop after so many optimizer steps\n"
+    "  --augment N       augmentations that are learnt beside the task itself (default 31)\n"
+    "  --lr X            learning rate of the weights (default 1e-4)\n"
+    "  --seed N          of all chance (default 0)\n"
+    "\n"
     "  --help, --version\n"
     "\n"
     "SIGINT and SIGTERM save the state and end the run. Built with MPI=1 it runs under mpirun: the processes share\n"
@@ -63,16 +79,85 @@ static int run(const char *config, const char *const *sets, int set_count, struc
     return status == TRM_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static bool parse_rate(const char *text, double *rate) {
+    char *end;
+    *rate = strtod(text, &end);
+    return end != text && *end == '\0' && *rate > 0 && *rate <= 1;
+}
+
+/* Redraws one line on the terminal, five times a second. */
+static void show_progress(void *arg, const struct train_adapt_progress *p) {
+    double *shown = arg;
+    if (p->seconds - *shown < 0.2 && p->share < 1.0)
+        return;
+    *shown = p->seconds;
+    fprintf(stderr, "\r%3.0f%%  update %d  loss %.4f  cells %.1f%%  demonstrations %.1f%% \033[K", 100 * p->share,
+            p->updates, p->loss, 100 * p->accuracy, 100 * p->exact);
+}
+
+/* Reads the task at `path`; its name is that of the file. */
+static trm_status read_task(const char *path, struct data_arc_task *task, trm_error *err) {
+    char where[64], full[DATA_ARC_FULL_NAME];
+    struct data_arc_augment augment;
+    json_error_t json_error;
+    trm_error why;
+    json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, &json_error);
+    if (!json)
+        return trm_fail(err, TRM_FORMAT, "%s: %s", path, json_error.text);
+    trm_status status = data_arc_task_read(json, task, where, sizeof where, &why);
+    json_decref(json);
+    if (status != TRM_OK)
+        return trm_fail(err, status, "%s: %s%s%s", path, where, where[0] ? ": " : "", why.text);
+    char *copy = strdup(path);
+    if (!copy)
+        return trm_fail_memory(err, strlen(path));
+    const char *base = basename(copy);
+    snprintf(full, sizeof full, "%.*s", (int)strcspn(base, "."), base);
+    if (!data_arc_name_parse(full, task->name, &augment))
+        status = trm_fail(err, TRM_INVALID, "%s: \"%s\" is no name of a task", path, full);
+    free(copy);
+    return status;
+}
+
+static int adapt(const char *path, struct train_adapt_options *options) {
+    struct data_arc_task task = {0};
+    struct train_adapt_progress result;
+    double shown = 0;
+    trm_error err = {""};
+    if (isatty(STDERR_FILENO)) {
+        options->progress = show_progress;
+        options->progress_arg = &shown;
+    }
+    options->threads = trm_core_count();
+    if (options->updates == 0 && options->seconds <= 0)
+        options->seconds = 300;
+    trm_status status = read_task(path, &task, &err);
+    if (status == TRM_OK)
+        status = train_adapt(&task, options, &result, &err);
+    if (options->progress)
+        fputs("\r\033[K", stderr);
+    if (status == TRM_OK)
+        printf("%s: %d updates in %.1f s; of the demonstrations %.1f%% right, cells %.1f%%; in %s\n", task.name,
+               result.updates, result.seconds, 100 * result.exact, 100 * result.accuracy, options->out);
+    else
+        fprintf(stderr, "trm-train: %s\n", err.text);
+    data_arc_task_release(&task);
+    return status == TRM_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv) {
-    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
-                                                 {"out", required_argument, NULL, 'o'},
-                                                 {"set", required_argument, NULL, 's'},
-                                                 {"resume", no_argument, NULL, 'r'},
-                                                 {"help", no_argument, NULL, 'h'},
-                                                 {"version", no_argument, NULL, 'v'},
-                                                 {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {
+        {"config", required_argument, NULL, 'c'},  {"out", required_argument, NULL, 'o'},
+        {"set", required_argument, NULL, 's'},     {"resume", no_argument, NULL, 'r'},
+        {"adapt", required_argument, NULL, 'a'},   {"model", required_argument, NULL, 'm'},
+        {"seconds", required_argument, NULL, 't'}, {"updates", required_argument, NULL, 'u'},
+        {"augment", required_argument, NULL, 'g'}, {"lr", required_argument, NULL, 'l'},
+        {"seed", required_argument, NULL, 'S'},    {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0}};
     struct train_run_options options = {.stop = &stop_requested};
-    const char *config = NULL;
+    struct train_adapt_options adapting = {.stop = &stop_requested, .augment = 31, .lr = 1e-4};
+    const char *config = NULL, *task = NULL, *only_adapt = NULL;
+    long number = 0;
     const char **sets = calloc((size_t)argc, sizeof *sets);
     char *command = join(argc, argv);
     int set_count = 0, option, code = -1;
@@ -94,6 +179,41 @@ int main(int argc, char **argv) {
         case 'r':
             options.resume = true;
             break;
+        case 'a':
+            task = optarg;
+            break;
+        case 'm':
+            adapting.model = only_adapt = optarg;
+            break;
+        case 't':
+            only_adapt = optarg;
+            if (!trm_parse_number(optarg, 1, 1000000, &number))
+                code = usage_error("--seconds wants a number from 1 to 1000000");
+            adapting.seconds = (double)number;
+            break;
+        case 'u':
+            only_adapt = optarg;
+            if (!trm_parse_number(optarg, 1, 1000000, &number))
+                code = usage_error("--updates wants a number from 1 to 1000000");
+            adapting.updates = (int)number;
+            break;
+        case 'g':
+            only_adapt = optarg;
+            if (!trm_parse_number(optarg, 0, 10000, &number))
+                code = usage_error("--augment wants a number from 0 to 10000");
+            adapting.augment = (int)number;
+            break;
+        case 'l':
+            only_adapt = optarg;
+            if (!parse_rate(optarg, &adapting.lr))
+                code = usage_error("--lr wants a number above 0, at most 1");
+            break;
+        case 'S':
+            only_adapt = optarg;
+            if (!trm_parse_number(optarg, 0, INT32_MAX, &number))
+                code = usage_error("--seed wants a number from 0 to 2147483647");
+            adapting.seed = (uint64_t)number;
+            break;
         case 'h':
             fputs(usage_text, stdout);
             code = EXIT_SUCCESS;
@@ -108,14 +228,21 @@ int main(int argc, char **argv) {
     }
     if (code < 0 && optind < argc)
         code = usage_error("arguments without an option are not understood");
-    if (code < 0 && (!config || !options.dir))
+    if (code < 0 && task && (config || set_count > 0 || options.resume))
+        code = usage_error("--adapt goes without --config, --set and --resume");
+    if (code < 0 && task && (!adapting.model || !options.dir))
+        code = usage_error("--adapt needs --model and --out");
+    if (code < 0 && !task && only_adapt)
+        code = usage_error("an option that is for --adapt, without it");
+    if (code < 0 && !task && (!config || !options.dir))
         code = usage_error("--config and --out are needed");
     if (code < 0) {
         const struct sigaction action = {.sa_handler = request_stop};
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
-        options.command = command;
-        code = run(config, sets, set_count, &options);
+        adapting.command = options.command = command;
+        adapting.out = options.dir;
+        code = task ? adapt(task, &adapting) : run(config, sets, set_count, &options);
     }
     free(command);
     free(sets);
