@@ -59,6 +59,12 @@ def read_tensors(path):
     return {name: data[slice(*entry["data_offsets"])] for name, entry in header.items()}
 
 
+def distance(a, b):
+    """The largest difference of two tensors; averaging equal values rounds."""
+    a, b = (struct.unpack("<%df" % (len(values) // 4), values) for values in (a, b))
+    return max(abs(x - y) for x, y in zip(a, b))
+
+
 def adapt(model, out, task, *flags):
     """`task` is written beside the result, with the name that the task shall have."""
     path = os.path.join(os.path.dirname(str(out)), "swap.json")
@@ -105,7 +111,7 @@ def test_embeddings_come_first_and_then_all_weights(model, adapted, tmp_path):
         elif name.endswith("_init"):
             assert one[name] == values and ten[name] == values
         else:
-            assert one[name] == values and ten[name] != values, name
+            assert distance(one[name], values) < 1e-7 and distance(ten[name], values) > 1e-5, name
 
 
 def test_new_embeddings_begin_as_the_mean_of_the_known(model, tmp_path):
