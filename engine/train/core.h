@@ -109,7 +109,8 @@ trm_status train_core_set_cycles(train_core *core, int H_cycles, int L_cycles, t
 /* After the weights were changed from outside. */
 trm_status train_core_refresh(train_core *core, trm_error *err);
 
-/* The learning rate of the weights, but not of the puzzle embedding, from the next step on; 0 leaves them as they are. */
+/* The learning rate of the weights, but not of the puzzle embedding, from the next step on; 0 leaves them as they are.
+ */
 void train_core_set_lr(train_core *core, double lr);
 
 /* One optimizer step on rows first .. first + batch_size - 1 of the pool. `factor` scales both learning
