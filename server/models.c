@@ -159,6 +159,10 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
         proto_text_add_literal(text, ",\"symbols\":");
         proto_form_write_symbols(&model->form, text);
         proto_text_addf(text, ",\"verifier\":%s", proto_form_has_verifier(&model->form) ? "true" : "false");
+        if (model->form.takes_tasks) {
+            const data_arc_index *tasks = trm_model_tasks(model->engine);
+            proto_text_addf(text, ",\"tasks\":%zu", tasks ? data_arc_index_tasks(tasks) : 0);
+        }
         proto_text_addf(text, ",\"parameters\":%zu,\"flops_per_step\":%.0f,\"config\":", info->parameters,
                         info->flops_per_step);
         write_foreign(text, info->config);

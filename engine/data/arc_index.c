@@ -125,6 +125,10 @@ size_t data_arc_index_tasks(const data_arc_index *index) {
     return index->tasks;
 }
 
+const struct data_arc_entry *data_arc_index_at(const data_arc_index *index, size_t task) {
+    return &index->entries[task];
+}
+
 const struct data_arc_augment *data_arc_index_augment(const data_arc_index *index, int identifier) {
     return &index->augments[identifier];
 }

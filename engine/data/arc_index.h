@@ -32,6 +32,7 @@ const struct data_arc_entry *data_arc_index_recognise(const data_arc_index *inde
 bool data_arc_index_extends(const data_arc_index *index, const data_arc_index *old);
 
 size_t data_arc_index_tasks(const data_arc_index *index);
+const struct data_arc_entry *data_arc_index_at(const data_arc_index *index, size_t task);
 const struct data_arc_augment *data_arc_index_augment(const data_arc_index *index, int identifier);
 
 /* Adds a copy to `writer`; the file of `index` must live until it is written. */

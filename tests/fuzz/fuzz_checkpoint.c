@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/data/arc_index.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/safetensors.h"
 #include "tests/fuzz/fuzz.h"
@@ -24,6 +25,27 @@ static void read_tensor(const st_file *file, const struct st_tensor *tensor) {
     }
 }
 
+/* The index of ARC tasks, if there is one: all that it says must be usable. */
+static void read_index(const model_checkpoint *checkpoint) {
+    const int identifiers = model_checkpoint_config(checkpoint)->num_puzzle_identifiers;
+    data_arc_index *index;
+    trm_error err = {.text = ""};
+    if (data_arc_index_open(model_checkpoint_file(checkpoint), identifiers, &index, &err) != TRM_OK) {
+        fuzz_require(err.text[0] != '\0', "a refusal without a reason");
+        return;
+    }
+    for (size_t t = 0; index && t < data_arc_index_tasks(index); t++) {
+        const struct data_arc_entry *entry = data_arc_index_at(index, t);
+        const struct data_arc_entry *found = data_arc_index_find(index, entry->name);
+        fuzz_require(found && found <= entry, "a task that is not found by its name");
+        for (int i = entry->first; i < entry->first + entry->count; i++) {
+            fuzz_require(i < identifiers && data_arc_augment_is_valid(data_arc_index_augment(index, i)),
+                         "an identifier without an augmentation");
+        }
+    }
+    data_arc_index_close(index);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *path = fuzz_file(data, size);
     st_file *file;
@@ -40,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     st_close(file);
     if (model_checkpoint_open(path, &checkpoint, &err) == TRM_OK) {
         fuzz_require(model_checkpoint_config(checkpoint)->tokens > 0, "a model without tokens");
+        read_index(checkpoint);
         model_checkpoint_close(checkpoint);
     } else {
         fuzz_require(err.text[0] != '\0', "a refusal without a reason");

@@ -32,6 +32,7 @@
 #include "server/solve.h"
 
 #define TINY_MODEL  "tests/fuzz/corpus/checkpoint/model" /* 4x4 Sudoku */
+#define ARC_MODEL   "tests/fuzz/corpus/checkpoint/arc"
 #define OTHER_MODEL "server/models/sudoku.safetensors"
 
 enum { MOST_ALLOCATIONS = 10000, PATIENCE_MS = 20000 };
@@ -277,13 +278,13 @@ static void serve(const void *arg) {
 }
 
 static void open_world(void) {
-    static char *const specs[] = {(char *)"tiny=" TINY_MODEL, (char *)"other=" OTHER_MODEL};
+    static char *const specs[] = {(char *)"tiny=" TINY_MODEL, (char *)"other=" OTHER_MODEL, (char *)"arc=" ARC_MODEL};
     static char *const arguments[] = {(char *)"trm-server", (char *)"--model=unused", NULL};
     const struct trm_model_options precision = {.backend = TRM_BACKEND_ONEDNN, .dtype = TRM_DTYPE_F32};
     enum srv_wish wish;
     trm_error err;
     assert_int_equal(srv_options_read(2, (char **)arguments, &world.options, &wish, &err), TRM_OK);
-    assert_int_equal(srv_models_open(specs, 2, &precision, &world.models, &err), TRM_OK);
+    assert_int_equal(srv_models_open(specs, 3, &precision, &world.models, &err), TRM_OK);
     world.server.options = &world.options;
     world.server.models = &world.models;
     sem_init(&world.news, 0, 0);
@@ -308,8 +309,11 @@ static int teardown(void **state) {
     return 0;
 }
 
-#define GRID       "\"1...............\""
-#define INTEGERS   "[[1,0,0,0],[0,0,0,0],[0,0,0,0],[0,0,0,0]]"
+#define GRID     "\"1...............\""
+#define INTEGERS "[[1,0,0,0],[0,0,0,0],[0,0,0,0],[0,0,0,0]]"
+#define TASK                                                                                                           \
+    "\"task\":{\"train\":[{\"input\":[[3]],\"output\":[[4]]},{\"input\":[[1,2]],\"output\":[[2],[1]]}],"               \
+    "\"test\":[{\"input\":[[5,1],[2,2]]},{\"input\":[[7]]}]}"
 #define FOUR_STEPS "\"options\":{\"max_steps\":4,\"no_halt\":true,\"verify\":false}"
 
 static void test_a_request_survives_any_failed_allocation(void **state) {
@@ -319,6 +323,8 @@ static void test_a_request_survives_any_failed_allocation(void **state) {
         {srv_solve, NULL, "{\"grids\":[" GRID "," GRID ",[\"....\",\"..1.\",\"....\",\"....\"]]," FOUR_STEPS "}"},
         {srv_solve, "text/event-stream", "{\"grid\":" GRID "," FOUR_STEPS "}"},
         {srv_solve, "application/x-ndjson", "{\"grids\":[" GRID "," INTEGERS "]," FOUR_STEPS "}"},
+        {srv_solve, NULL, "{" TASK ",\"task_id\":\"a\",\"options\":{\"augment\":4}}"},
+        {srv_solve, "text/event-stream", "{" TASK ",\"options\":{\"augment\":3,\"no_halt\":true}}"},
         {srv_kserve_infer, NULL,
          "{\"id\":\"a\",\"parameters\":{\"max_steps\":2},\"inputs\":[{\"name\":\"grid\",\"shape\":[2,16],"
          "\"datatype\":\"INT32\",\"data\":[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}]}"},
