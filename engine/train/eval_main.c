@@ -362,9 +362,8 @@ static void print_table(const struct settings *settings, const struct data_set *
         print_group(set->source_names[i], &result->by_source[i]);
     for (int i = 0; i < TRAIN_EVAL_CLASSES && has_difficulties(result); i++)
         print_group(class_names[i], &result->by_difficulty[i]);
-    for (int i = 0; i < SUDOKU_CLASSES; i++)
-        if (result->by_class[i].puzzles > 0)
-            print_group(data_class_name(i), &result->by_class[i]);
+    for (int i = SUDOKU_EASY; i < SUDOKU_HARD && result->by_class[SUDOKU_EASY].puzzles > 0; i++)
+        print_group(data_class_name(i), &result->by_class[i]); /* harder ones are those with guesses */
 
     printf("\ncells right  %6.2f %%\n", percent(result->cells_right, result->cells));
     printf("halted       %6.2f %%", percent(result->halted, puzzles));
