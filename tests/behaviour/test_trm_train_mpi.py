@@ -111,3 +111,22 @@ def test_a_process_with_other_settings_ends_all(alone, tmp_path):
     result = subprocess.run([*mpirun(1, *words), ":", "-n", "1", *words, "--set", "seed=4"], capture_output=True,
                             text=True, timeout=120)
     assert result.returncode != 0 and "other settings or data" in result.stderr
+
+
+def test_levers_pull_the_same_in_every_process(tmp_path):
+    """Probes on one side of the batch, cycles that change, latents in 16 bits: also in the state that one goes on with."""
+    config = write_config(tmp_path)
+    levers = ["--set", "probe.rows=2", "--set", "probe.halting=true", "--set", "carry_bf16=true", "--set",
+              'stages=[{"until": 0.5, "H_cycles": 1, "L_cycles": 1}]']
+    results = [subprocess.run([BUILD / "trm-train", *command(config, tmp_path / "alone", *levers)[1:]],
+                              capture_output=True, text=True, timeout=120),
+               train(2, config, tmp_path / "both", *levers)]
+    assert all(result.returncode == 0 for result in results), results
+    lines = log_lines(tmp_path / "both")
+    assert lines == log_lines(tmp_path / "alone") and '"probe"' in lines[0]
+    assert tensors(tmp_path / "both" / "step_60.safetensors") == tensors(tmp_path / "alone" / "step_60.safetensors")
+    more = [subprocess.run([BUILD / "trm-train", *command(config, tmp_path / out, "--resume", "--set", "steps=66",
+                                                          *levers)[1:]], capture_output=True, text=True, timeout=120)
+            for out in ("alone", "both")]
+    assert all(result.returncode == 0 for result in more), more
+    assert log_lines(tmp_path / "both") == log_lines(tmp_path / "alone")
