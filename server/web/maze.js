@@ -31,37 +31,37 @@ function distances(from, side, open) {
   return found;
 }
 
-function farthest(from, side, open) {
-  return [...distances(from, side, open)].at(-1)[0];
-}
+const pick = (list) => list[Math.floor(Math.random() * list.length)];
 
-// A maze of corridors with a few loops, whose start and goal are far from each other.
-export function randomMaze(side) {
-  const cells = Array(side * side).fill("#");
-  const pick = (list) => list[Math.floor(Math.random() * list.length)];
-  const rooms = (index) => [...neighbours(index, side)].map((wall) => [wall, 2 * wall - index])
-    .filter(([wall, room]) => room >= 0 && room < side * side &&
-      (Math.floor(wall / side) === Math.floor(index / side) ? Math.floor(room / side) === Math.floor(index / side) : true));
-  const stack = [0];
-  cells[0] = " ";
-  while (stack.length) {
-    const closed = rooms(stack.at(-1)).filter(([, room]) => cells[room] === "#");
-    if (closed.length) {
-      const [wall, room] = pick(closed);
-      cells[wall] = cells[room] = " ";
-      stack.push(room);
-    } else {
-      stack.pop();
+// Cells of shortest paths from start to goal that not all of these need.
+function spareCells(cells, start, goal, side) {
+  const open = (i) => cells[i] !== "#";
+  const there = distances(start, side, open), back = distances(goal, side, open);
+  const layers = new Map();
+  for (const [cell, steps] of there) {
+    if (steps + back.get(cell) === there.get(goal)) {
+      layers.set(steps, [...(layers.get(steps) ?? []), cell]);
     }
   }
-  cells.forEach((cell, i) => {
-    const open = [...neighbours(i, side)].filter((next) => cells[next] !== "#").length;
-    if (cell === "#" && open === 2 && Math.random() < 0.06) {
-      cells[i] = " ";
+  return [...layers.values()].filter((layer) => layer.length > 1).flat();
+}
+
+// A maze as models are trained on: random walls, ends that are far from each other, one shortest path alone.
+export function randomMaze(side) {
+  let best = { moves: 0 };
+  for (let i = 0; i < 200 || !best.moves; i++) {
+    const share = 0.3 + 0.2 * Math.random();
+    const cells = Array.from({ length: side * side }, () => (Math.random() < share ? "#" : " "));
+    const start = Math.floor(Math.random() * cells.length);
+    if (cells[start] !== "#") {
+      const [goal, moves] = [...distances(start, side, (cell) => cells[cell] !== "#")].at(-1);
+      best = moves > best.moves ? { cells, start, goal, moves } : best;
     }
-  });
-  const open = (i) => cells[i] !== "#";
-  const start = farthest(0, side, open), goal = farthest(start, side, open);
+  }
+  const { cells, start, goal } = best;
+  for (let spare; (spare = spareCells(cells, start, goal, side)).length;) {
+    cells[pick(spare)] = "#";
+  }
   cells[start] = "S";
   cells[goal] = "G";
   return cells;
