@@ -4,7 +4,8 @@
 # also on a root file system that cannot be written.
 #
 # Needs root, debootstrap, buildah and a Debian mirror; takes apt's mirror and proxy settings from this machine.
-# SUITE=bookworm (the default) or trixie chooses the Debian, PORT=N the port, KEEP=1 keeps the storage.
+# SUITE=bookworm (the default) or trixie chooses the Debian, PORT=N the port, KEEP=1 keeps the storage, WORK=DIR
+# goes on with one that was kept, and builds only what it does not hold.
 # Exit status 0 only if all of it worked.
 set -euo pipefail
 
@@ -28,7 +29,7 @@ for program in debootstrap buildah curl ss; do
     command -v $program >/dev/null || fail "apt-get install debootstrap buildah curl iproute2 first"
 done
 
-work=$(mktemp -d /var/tmp/trm-image.XXXXXX)
+work=${WORK:-$(mktemp -d /var/tmp/trm-image.XXXXXX)}
 chmod 755 "$work"
 image() { buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
 server=
@@ -70,13 +71,13 @@ make_base() {
     container=$(image from scratch)
     image add -q "$container" "$work/base.tar" / >/dev/null
     image config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd bash "$container"
-    image commit -q --rm "$container" "docker.io/library/debian:$suite-slim" >/dev/null
+    image commit -q --rm "$container" "$base" >/dev/null
     rm -f "$work/base.tar"
 }
 
 # How the image is configured: value PATH, in the template language of Go.
 value() {
-    image inspect --type image --format "{{$1}}" trm-server
+    image inspect --type image --format "{{$1}}" "trm-server:$suite"
 }
 
 # The image's file system, without what the kernel provides.
@@ -113,22 +114,29 @@ drains() {
     grep 'msg="stopped"' "$work/server.log"
 }
 
+holds() {
+    image inspect --type image "$1" >/dev/null 2>&1
+}
+
+base=docker.io/library/debian:$suite-slim
 say "a base image from debootstrap $suite"
-make_base
+holds "$base" || make_base
 
 say "build"
-image bud --isolation chroot --format docker --build-arg "SUITE=$suite" -t trm-server "$repository" >"$work/build.log" 2>&1 ||
-    { tail -n 40 "$work/build.log"; exit 1; }
-tail -n 3 "$work/build.log"
+holds "trm-server:$suite" ||
+    image bud --isolation chroot --format docker --build-arg "SUITE=$suite" -t "trm-server:$suite" "$repository" \
+        >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
+image images
 
 say "what is in it"
-container=$(image from --pull-never trm-server)
+container=$(image from --pull-never "trm-server:$suite")
 root=$(root_of "$container")
 bytes=$(du -s --bytes "$root" | cut -f 1)
 echo "$((bytes / 1000000)) MB, Debian $(cat "$root/etc/debian_version"), user $(value .OCIv1.Config.User)"
 [ "$bytes" -lt $most_bytes ] || fail "larger than $((most_bytes / 1000000)) MB"
 [ "$(value .OCIv1.Config.User)" = 65534:65534 ] || fail "not nobody"
-found=$(find "$root/usr" -regextype egrep -regex '.*/(cc|c\+\+|cc1|(gcc|g\+\+|clang)(-[0-9]+)?|as|ld|make)')
+found=$(find "$root"/usr/{bin,lib,libexec,local,sbin} ! -type d -regextype egrep \
+    -regex '.*/(cc|c\+\+|cc1|(gcc|g\+\+|clang)(-[0-9]+)?|as|ld|make)')
 [ -z "$found" ] || fail "it holds a compiler: $found"
 [ "$(value .Docker.Config.Healthcheck.Test)" = "[CMD /usr/share/trm-server/healthy]" ] || fail "no HEALTHCHECK"
 [ "$(value .OCIv1.Config.Entrypoint)" = "[trm-server]" ] || fail "another entry point"
@@ -144,7 +152,7 @@ drains
 ! inside "$container" -- /usr/share/trm-server/healthy 2>/dev/null || fail "its HEALTHCHECK says yes to nobody"
 
 say "the same on a root that nobody can write to"
-mkdir "$work/sealed"
+mkdir -p "$work/sealed"
 mount --bind "$root" "$work/sealed"
 mount -o remount,bind,ro "$work/sealed"
 mount -t proc proc "$work/sealed/proc"
