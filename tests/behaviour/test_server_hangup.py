@@ -161,6 +161,7 @@ def test_after_a_storm_of_clients_that_leave_nothing_is_held(start):
     files = metrics(server)["process_open_fds"]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda seed: leave_somehow(server, random.Random(seed)), range(300)))
+    wait_until(lambda: metrics(server)["trm_queue_length"] == 0)  # it has noticed that they left
     free_slot(server)
     wait_until(lambda: metrics(server)["trm_slots_busy"] == 0)
     after = metrics(server)

@@ -155,7 +155,7 @@ def test_a_request_of_many_long_puzzles_gives_way_to_a_single_one(start):
 
 
 def test_sigterm_lets_parked_puzzles_finish(start):
-    server = one_slot(start)
+    server = one_slot(start, "--drain-timeout", "3600")
     bodies = [{"grid": question, "options": {"max_steps": 100, "no_halt": True}} for question, _ in puzzles()[:6]]
     with ThreadPoolExecutor(6) as pool:
         replies = [pool.submit(server.post, body) for body in bodies]
