@@ -166,7 +166,7 @@ def test_after_a_storm_of_clients_that_leave_nothing_is_held(start):
     wait_until(lambda: metrics(server)["trm_slots_busy"] == 0)
     after = metrics(server)
     assert after["trm_queue_length"] == 0
-    assert after["trm_puzzles_accepted_total"] == after["trm_puzzles_total"] > 100
+    assert after["trm_puzzles_accepted_total"] == after["trm_puzzles_total"] > 20
     wait_until(lambda: metrics(server)["process_open_fds"] <= files)
     idle.close()
     assert server.stop() == 0
