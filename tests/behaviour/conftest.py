@@ -27,7 +27,7 @@ EXAMPLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419
 def model_path():
     if "TRM_TEST_MODEL" in os.environ:
         return os.environ["TRM_TEST_MODEL"]
-    bundled = sorted(glob.glob(os.path.join(ROOT, "server", "models", "*.safetensors")))
+    bundled = sorted(glob.glob(os.path.join(ROOT, "server", "models", "sudoku*.safetensors")))
     if not bundled:
         pytest.skip("no checkpoint in server/models and no TRM_TEST_MODEL")
     return bundled[0]

@@ -19,7 +19,7 @@ GOLDEN = SHARED + "/golden/infer_trm_mlp.safetensors"
 
 
 def bundled_models():
-    return sorted(glob.glob("server/models/*.safetensors"))
+    return sorted(glob.glob("server/models/sudoku*.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,8 @@ def test_rollouts_do_not_depend_on_the_threads_and_do_on_the_seed(model, puzzles
 
 
 def test_what_fewer_tries_would_have_done_is_told(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model yet")
     options = ("--limit", "60", "--max-steps", "4", "--verify")
     model = bundled_models()[0]
     one = evaluate(model, puzzles, *options)
@@ -157,11 +159,13 @@ def test_what_fewer_tries_would_have_done_is_told(puzzles):
 
 
 def test_restarts_go_on_where_the_first_try_ended(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model yet")
     model = bundled_models()[0]
     once = evaluate(model, puzzles, "--limit", "60", "--verify", "--max-steps", "4")
     again = evaluate(model, puzzles, "--limit", "60", "--verify", "--max-steps", "16", "--restart-steps", "4",
-                     "--augment", "2", "--noise", "0.3")
-    assert again["accuracy_by_step"][:4] != [] and len(again["accuracy_by_step"]) == 16
+                     "--noise", "0.3")
+    assert again["accuracy_by_step"][:4] == once["accuracy_by_step"] and len(again["accuracy_by_step"]) == 16
     assert again["exact_accuracy"] > once["exact_accuracy"]
     assert again["halt_precision"] == 1
 
