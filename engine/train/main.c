@@ -119,26 +119,26 @@ static trm_status read_task(const char *path, struct data_arc_task *task, trm_er
     return status;
 }
 
-static int adapt(const char *path, struct train_adapt_options *options) {
+static int adapt(const char *path, struct train_adapt_options options) {
     struct data_arc_task task = {0};
     struct train_adapt_progress result;
     double shown = 0;
     trm_error err = {""};
     if (isatty(STDERR_FILENO)) {
-        options->progress = show_progress;
-        options->progress_arg = &shown;
+        options.progress = show_progress;
+        options.progress_arg = &shown;
     }
-    options->threads = trm_core_count();
-    if (options->updates == 0 && options->seconds <= 0)
-        options->seconds = 300;
+    options.threads = trm_core_count();
+    if (options.updates == 0 && options.seconds <= 0)
+        options.seconds = 300;
     trm_status status = read_task(path, &task, &err);
     if (status == TRM_OK)
-        status = train_adapt(&task, options, &result, &err);
-    if (options->progress)
+        status = train_adapt(&task, &options, &result, &err);
+    if (options.progress)
         fputs("\r\033[K", stderr);
     if (status == TRM_OK)
         printf("%s: %d updates in %.1f s; of the demonstrations %.1f%% right, cells %.1f%%; in %s\n", task.name,
-               result.updates, result.seconds, 100 * result.exact, 100 * result.accuracy, options->out);
+               result.updates, result.seconds, 100 * result.exact, 100 * result.accuracy, options.out);
     else
         fprintf(stderr, "trm-train: %s\n", err.text);
     data_arc_task_release(&task);
@@ -242,7 +242,7 @@ int main(int argc, char **argv) {
         sigaction(SIGTERM, &action, NULL);
         adapting.command = options.command = command;
         adapting.out = options.dir;
-        code = task ? adapt(task, &adapting) : run(config, sets, set_count, &options);
+        code = task ? adapt(task, adapting) : run(config, sets, set_count, &options);
     }
     free(command);
     free(sets);
