@@ -8,8 +8,8 @@
 
 static void unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model) {
     proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer,
-                      "%s model '%.60s'. Adapt it: add the task to its data (trm-data arc), train (trm-train), and "
-                      "serve the new checkpoint",
+                      "%s model '%.60s'. Adapt it: trm-train --adapt makes a checkpoint for this task alone, or add "
+                      "it to the data (trm-data arc) and train",
                       why, model);
 }
 
