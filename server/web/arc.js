@@ -161,7 +161,10 @@ class Arc {
   }
 
   offer(models) {
-    this.obstacle.say(models.length ? "" : "This server has no ARC model, so it cannot predict. You can look at tasks and edit them.");
+    this.obstacle.say(models.length
+      ? models.map((model) => `Model ${model.name} was trained on ${plural(model.tasks, "task")} and predicts for these alone.`)
+        .join(" ")
+      : "This server has no ARC model, so it cannot predict. You can look at tasks and edit them.");
     this.go.disabled = !models.length;
   }
 

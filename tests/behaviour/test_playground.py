@@ -332,13 +332,14 @@ def test_an_arc_task_is_shown_edited_and_refused_with_a_sentence(page):
 def test_an_arc_task_gets_votes_and_an_unknown_one_advice(browser, start, data, checkpoint):  # noqa: F811
     page = Page(browser, start("--model", "arc=" + checkpoint))
     page.open("arc")
+    assert "arc was trained on" in page.text(".notice.plain")
     page.click("Predict")
-    wait_until(lambda: "trm-train" in page.text(".notice"))
+    wait_until(lambda: "trm-train" in page.text(".notice:not(.plain)"))
     task = data.known["known0"]
     drop(page, json.dumps({"known0": task}))
     page.click("Predict")
     wait_until(lambda: "Predicted" in page.text(".headline"))
-    assert "task known0 of the training data" in page.text(".headline") and not page.text(".notice")
+    assert "task known0 of the training data" in page.text(".headline") and not page.text(".notice:not(.plain)")
     assert len(page.all(".ballot")) == len(task["test"])
     assert f"of {AUGMENT} voted" in page.text(".ballot")
     verdicts = page.text(".arc-figure .wrong, .arc-figure .right")
