@@ -161,7 +161,7 @@ def streams(arguments):
         while metrics(server)["trm_slots_busy"] > 0:  # others would wait for the computing, not for the readers
             time.sleep(0.5)
         beside = load(server, 10, arguments.seconds)["latency_ms"]
-        still = metrics(server)["trm_requests_unanswered"] - 1
+        still = metrics(server)["trm_connections_open"] - 1
     readers.kill()
     readers.wait()
     while metrics(server)["trm_connections_open"] > 1:
