@@ -63,7 +63,7 @@ static void place_rows(const struct search *s, int at, unsigned used, int last, 
         struct names extended = *names;
         const int order = match_row(s, row, &extended, best);
         if (order < 0)
-            memset(best + s->size, 0xff, (size_t)((s->size - at - 1) * s->size));
+            memset(best + s->size, 0xff, (size_t)(s->size - at - 1) * (size_t)s->size);
         if (order <= 0)
             place_rows(s, at + 1, used | 1u << row, row, &extended);
     }
