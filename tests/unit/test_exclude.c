@@ -26,7 +26,7 @@ static void add_form(struct forms *forms, int size, const uint8_t *grid) {
     uint8_t form[SUDOKU_MAX_CELLS];
     int at = 0;
     data_sudoku_canonical(size, grid, form);
-    while (at < forms->count && memcmp(forms->form[at], form, (size_t)(size * size)) != 0)
+    while (at < forms->count && memcmp(forms->form[at], form, (size_t)size * (size_t)size) != 0)
         at++;
     if (at < forms->count)
         return;
@@ -80,7 +80,7 @@ static void all_images_of_a_puzzle_have_its_form(void **state) {
     data_rng_seed(&rng, 2);
     for (int s = 0; s < 3; s++) {
         const int size = SIZES[s];
-        const size_t cells = (size_t)(size * size);
+        const size_t cells = (size_t)size * (size_t)size;
         for (int k = 0; k < 20; k++) {
             uint8_t puzzle[SUDOKU_MAX_CELLS], answer[SUDOKU_MAX_CELLS], form[SUDOKU_MAX_CELLS];
             int rating;
