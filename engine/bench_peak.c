@@ -161,14 +161,15 @@ __attribute__((target("avx512f,avx512vnni"))) static float run_avx512_vnni(void)
 
 /* ---- AMX: products of tiles of 16 rows of 64 bytes; tiles 0 to 3 += tiles 4, 5 x tiles 6, 7 ---- */
 
-enum { TILES = 8, TILE_ROWS = 16, TILE_ROW_BYTES = 64, TILE_CHAINS = 4 };
+enum { TILE_CHAINS = 4 };
 
-/* The operand of ldtilecfg. */
-struct tile_config {
+/* The operand of ldtilecfg: eight tiles of 16 rows of 64 bytes. In memory of its own, because GCC believes that
+ * _tile_loadconfig() reads 8 bytes of it, and leaves stores to the others out. */
+static const struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
     uint8_t rows[16];
-};
+} full_tiles = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 /* Linux wants a process to ask before it uses tiles. */
 static bool may_use_tiles(void) {
@@ -178,12 +179,7 @@ static bool may_use_tiles(void) {
 
 /* All tiles of full size, all zero. */
 __attribute__((target("amx-tile"))) static void open_tiles(void) {
-    struct tile_config config = {.palette = 1};
-    for (int i = 0; i < TILES; i++) {
-        config.row_bytes[i] = TILE_ROW_BYTES;
-        config.rows[i] = TILE_ROWS;
-    }
-    _tile_loadconfig(&config);
+    _tile_loadconfig(&full_tiles);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
