@@ -41,9 +41,9 @@ struct field {
 
 static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
 static const char *const generator_names[] = {"sudoku", "maze", NULL};
-static const char *const loss_names[] = {"stablemax", "softmax", NULL};           /* enum train_loss_kind */
-static const char *const optimizer_names[] = {"adam_atan2", "adamw", NULL};       /* enum train_optim_kind */
-static const char *const gradient_names[] = {"last_cycle", "last_updates", NULL}; /* enum conf_gradient */
+static const char *const loss_names[] = {"stablemax", "softmax", NULL};             /* enum train_loss_kind */
+static const char *const optimizer_names[] = {"adam_atan2", "adamw", "muon", NULL}; /* enum train_optim_kind */
+static const char *const gradient_names[] = {"last_cycle", "last_updates", NULL};   /* enum conf_gradient */
 /* enum trm_dtype, as far as training knows it. */
 static const char *const compute_names[] = {"auto", "f32", "bf16", NULL};
 
@@ -118,6 +118,10 @@ static const struct field optimizer_fields[] = {
      .min = 0.001,
      .max = 1000},
     {.key = "eps", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.eps), .min = 1e-30, .max = 1},
+    {.key = "momentum",
+     .kind = FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, optimizer.momentum),
+     .max = 0.99999},
     {.kind = FIELD_END},
 };
 
@@ -256,7 +260,8 @@ static const struct conf_train train_defaults = {
                   .beta1 = 0.9,
                   .beta2 = 0.95,
                   .scale = 1,
-                  .eps = 1e-8},
+                  .eps = 1e-8,
+                  .momentum = 0.95},
     .puzzle_emb = {.lr = 0.01, .weight_decay = 0.1},
     .schedule = {.min_ratio = 1},
     .ema = {.rate = 0.999},

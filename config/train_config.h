@@ -83,8 +83,8 @@ struct conf_train {
         struct conf_source source; /* the members of a source are "probe"'s own; neither path nor generate: "data" */
     } probe;
 
-    struct train_optim optimizer; /* {"name": "adam_atan2" | "adamw", "lr": 1e-3, "weight_decay": 0.1, "beta1": 0.9,
-                                      "beta2": 0.95, "scale": 1, "eps": 1e-8} */
+    struct train_optim optimizer; /* {"name": "adam_atan2" | "adamw" | "muon", "lr": 1e-3, "weight_decay": 0.1,
+                                      "beta1": 0.9, "beta2": 0.95, "scale": 1, "eps": 1e-8, "momentum": 0.95} */
     struct {
         double lr, weight_decay; /* 0.01, 0.1 */
     } puzzle_emb;

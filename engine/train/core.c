@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/model/runner.h"
+#include "engine/train/muon.h"
 #include "engine/train/team.h"
 
 enum { MAX_CHUNK = 4, RANGE_ALIGNMENT = 64 };
@@ -20,6 +21,13 @@ struct shard {
     float *state;          /* [latents, tokens, hidden] of a row on its way to or from 16 bits; else NULL */
     struct train_metrics metrics;
     struct train_probes probes;
+    trm_status status;
+    trm_error err;
+};
+
+/* A fixed part of the parameters: what its update left. */
+struct part {
+    double grad_squares;
     trm_status status;
     trm_error err;
 };
@@ -49,7 +57,8 @@ struct train_core {
     double *target;         /* [batch_size] */
     int32_t *batch_ids;     /* [batch_size] */
     struct fate *fates;     /* [batch_size] */
-    double *grad_squares;   /* [options.shards] by range of the parameters */
+    struct part *parts;     /* [options.shards] of the parameters */
+    train_muon *muon;       /* NULL but for TRAIN_MUON */
     float *puzzle_sums;     /* [batch_size, puzzle_emb_ndim] scratch of the sign step */
     train_team *team;
     struct train_probes probes;
@@ -111,9 +120,9 @@ static trm_status allocate_rows(train_core *core, trm_error *err) {
     core->target = calloc(batch, sizeof *core->target);
     core->batch_ids = calloc(batch, sizeof *core->batch_ids);
     core->fates = calloc(batch, sizeof *core->fates);
-    core->grad_squares = calloc((size_t)core->options.shards, sizeof *core->grad_squares);
+    core->parts = calloc((size_t)core->options.shards, sizeof *core->parts);
     if (!core->rows || !core->token_block || !core->state_block || !core->logits || !core->q || !core->target ||
-        !core->batch_ids || !core->fates || !core->grad_squares)
+        !core->batch_ids || !core->fates || !core->parts)
         return trm_fail_memory(err, pool * state * width);
     for (size_t i = 0; i < pool; i++)
         core->rows[i] = (struct train_row){.inputs = core->token_block + 2 * i * seq_len,
@@ -192,6 +201,8 @@ trm_status train_core_create(const struct model_config *config, const struct mod
         status = model_weights_create(&plain, &packing, &core->packed, err);
     if (status == TRM_OK)
         status = create_shards(core, err);
+    if (status == TRM_OK && options->optimizer.kind == TRAIN_MUON)
+        status = train_muon_create(layout, options->backend, options->dtype, options->shards, &core->muon, err);
     if (status == TRM_OK)
         status = train_core_set_cycles(core, config->H_cycles, config->L_cycles, err);
     if (status == TRM_OK)
@@ -218,8 +229,9 @@ void train_core_destroy(train_core *core) {
     }
     free(core->shards);
     model_weights_destroy(core->packed);
+    train_muon_destroy(core->muon);
     free(core->puzzle_sums);
-    free(core->grad_squares);
+    free(core->parts);
     free(core->fates);
     free(core->batch_ids);
     free(core->target);
@@ -477,12 +489,24 @@ static void sum_range(void *arg, int index) {
 static void update_range(void *arg, int index) {
     train_core *core = arg;
     struct train_weights *w = &core->weights;
+    struct part *part = &core->parts[index];
     const struct range r = range_of(core, index);
-    core->grad_squares[index] = train_sum_squares(w->grads, r.begin, r.end);
-    train_optim_step(&core->options.optimizer, core->updates, core->factor, w->params, w->grads, w->moment1, w->moment2,
-                     r.begin, r.end);
-    train_ema_step(w->ema, w->params, train_ema_rate(core->options.ema_rate, core->options.ema_ramp, core->updates),
-                   r.begin, r.end);
+    const size_t end = core->muon ? train_muon_begin(core->layout) : core->layout->param_size;
+    part->grad_squares = train_sum_squares(w->grads, r.begin, r.end);
+    part->status = TRM_OK;
+    if (r.begin < end)
+        train_optim_step(&core->options.optimizer, core->updates, core->factor, w->params, w->grads, w->moment1,
+                         w->moment2, r.begin, r.end < end ? r.end : end);
+    if (core->muon)
+        part->status = train_muon_step(core->muon, index, &core->options.optimizer, core->factor, w->params, w->grads,
+                                       w->moment1, &part->err);
+}
+
+static void average_range(void *arg, int index) {
+    train_core *core = arg;
+    const struct range r = range_of(core, index);
+    train_ema_step(core->weights.ema, core->weights.params,
+                   train_ema_rate(core->options.ema_rate, core->options.ema_ramp, core->updates), r.begin, r.end);
 }
 
 void train_metrics_add(struct train_metrics *total, const struct train_metrics *m) {
@@ -608,7 +632,11 @@ trm_status train_core_step(train_core *core, int first, double factor, struct da
                         core->puzzle_sums, core->batch_ids, o->batch_size);
     }
     train_team_run(core->team, update_range, core, o->shards);
-    for (int i = 0; i < o->shards; i++)
-        metrics->grad_squares += core->grad_squares[i];
+    for (int i = 0; i < o->shards; i++) {
+        metrics->grad_squares += core->parts[i].grad_squares;
+        if (core->parts[i].status != TRM_OK)
+            return trm_fail(err, core->parts[i].status, "%s", core->parts[i].err.text);
+    }
+    train_team_run(core->team, average_range, core, o->shards);
     return model_weights_update(core->packed, err);
 }

@@ -67,7 +67,7 @@ static void adamw(struct step_factors s, float *restrict p, const float *restric
 void train_optim_step(const struct train_optim *optim, int64_t t, double factor, float *params, const float *grads,
                       float *moment1, float *moment2, size_t begin, size_t end) {
     double lr = optim->lr * factor;
-    double step_scale = optim->kind == TRAIN_ADAM_ATAN2 ? optim->scale : 1.0;
+    double step_scale = optim->kind == TRAIN_ADAMW ? 1.0 : optim->scale;
     struct step_factors s = {
         .keep = (float)(1.0 - lr * optim->weight_decay),
         .rate = (float)(lr * step_scale / (1.0 - pow(optim->beta1, (double)t))),
@@ -76,10 +76,10 @@ void train_optim_step(const struct train_optim *optim, int64_t t, double factor,
         .root = (float)(1.0 / sqrt(1.0 - pow(optim->beta2, (double)t))),
         .eps = (float)optim->eps,
     };
-    if (optim->kind == TRAIN_ADAM_ATAN2)
-        adam_atan2(s, params + begin, grads + begin, moment1 + begin, moment2 + begin, end - begin);
-    else
+    if (optim->kind == TRAIN_ADAMW)
         adamw(s, params + begin, grads + begin, moment1 + begin, moment2 + begin, end - begin);
+    else
+        adam_atan2(s, params + begin, grads + begin, moment1 + begin, moment2 + begin, end - begin);
 }
 
 static float sign(float x) {

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum train_optim_kind { TRAIN_ADAM_ATAN2, TRAIN_ADAMW };
+enum train_optim_kind { TRAIN_ADAM_ATAN2, TRAIN_ADAMW, TRAIN_MUON };
 
 struct train_optim {
     enum train_optim_kind kind;
@@ -21,16 +21,18 @@ struct train_optim {
     double scale;        /* adam_atan2 only: multiplies the step, not the decay. 1 is the original; with 4/pi a
                             steady gradient (m = sqrt(v), atan2 = pi/4) moves a weight by lr, as in Adam */
     double eps;          /* adamw only */
+    double momentum;     /* muon only: of the matrices of the layers; see muon.h */
 };
 
 /* Step t = 1, 2, ... at the rate lr = optim->lr * factor (factor from train_schedule_factor()).
- * `moment1` and `moment2` start at zero. Both kinds:
+ * `moment1` and `moment2` start at zero. All kinds:
  *     m += (1 - beta1) * (g - m);  v += (1 - beta2) * (g*g - v)
  * adam_atan2 (imoneoi/adam-atan2 0.0.3, after Everett et al. 2024, "Scaling Exponents Across Parameterizations
  * and Optimizers"), no epsilon, atan2(0, 0) = 0:
  *     p -= lr * scale / (1 - beta1^t) * atan2(m, sqrt(v) / sqrt(1 - beta2^t))
  * adamw (Loshchilov and Hutter 2019):
  *     p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+ * muon: what Muon leaves to Adam steps as adam_atan2.
  * Arithmetic is f32; the arc tangent is within 4e-7 of the exact one, relatively. */
 void train_optim_step(const struct train_optim *optim, int64_t t, double factor, float *params, const float *grads,
                       float *moment1, float *moment2, size_t begin, size_t end);

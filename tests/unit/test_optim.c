@@ -198,17 +198,17 @@ static void check_against_reference(struct train_optim optim) {
 
 static void adam_atan2_agrees_with_its_formula(void **state) {
     (void)state;
-    check_against_reference((struct train_optim){TRAIN_ADAM_ATAN2, 1e-3, 0.1, 0.9, 0.95, 4 / M_PI, 0});
+    check_against_reference((struct train_optim){TRAIN_ADAM_ATAN2, 1e-3, 0.1, 0.9, 0.95, 4 / M_PI, 0, 0});
 }
 
 static void adamw_agrees_with_its_formula(void **state) {
     (void)state;
-    check_against_reference((struct train_optim){TRAIN_ADAMW, 1e-3, 0.1, 0.9, 0.999, 1, 1e-8});
+    check_against_reference((struct train_optim){TRAIN_ADAMW, 1e-3, 0.1, 0.9, 0.999, 1, 1e-8, 0});
 }
 
 static void the_scale_of_adam_atan2_makes_a_steady_gradient_move_by_lr(void **state) {
     (void)state;
-    struct train_optim optim = {TRAIN_ADAM_ATAN2, 1e-3, 0, 0.9, 0.95, 4 / M_PI, 0};
+    struct train_optim optim = {TRAIN_ADAM_ATAN2, 1e-3, 0, 0.9, 0.95, 4 / M_PI, 0, 0};
     float param = 0.0f, before = 0.0f, grad = 3e-4f, m = 0.0f, v = 0.0f;
     for (int t = 1; t <= 400; t++) {
         before = param;
@@ -220,7 +220,7 @@ static void the_scale_of_adam_atan2_makes_a_steady_gradient_move_by_lr(void **st
 static void entries_without_gradient_only_decay(void **state) {
     (void)state;
     for (int kind = TRAIN_ADAM_ATAN2; kind <= TRAIN_ADAMW; kind++) {
-        struct train_optim optim = {kind, 0.5, 0.5, 0.9, 0.95, 1, 1e-8};
+        struct train_optim optim = {kind, 0.5, 0.5, 0.9, 0.95, 1, 1e-8, 0};
         float params[3] = {4, -8, 0}, m[3] = {0}, v[3] = {0};
         const float grads[3] = {0};
         train_optim_step(&optim, 1, 1.0, params, grads, m, v, 0, 3);
@@ -242,7 +242,7 @@ static void only_the_range_is_touched(void **state) {
     memcpy(kept[2], v, sizeof v);
     memcpy(kept[3], average, sizeof average);
     for (int kind = TRAIN_ADAM_ATAN2; kind <= TRAIN_ADAMW; kind++) {
-        struct train_optim optim = {kind, 0.1, 0.1, 0.9, 0.95, 1, 1e-8};
+        struct train_optim optim = {kind, 0.1, 0.1, 0.9, 0.95, 1, 1e-8, 0};
         train_optim_step(&optim, 1, 1.0, params, grads, m, v, BEGIN, END);
     }
     train_ema_step(average, params, 0.5, BEGIN, END);
