@@ -37,7 +37,8 @@ struct trm_batch {
 
     /* Of the image that is being looked at; a slot keeps only its number. */
     struct data_symmetry symmetry;
-    int32_t raw[PUZZLE_MAX_CELLS]; /* [seq_len] the answer to it */
+    int32_t raw[PUZZLE_MAX_CELLS];     /* [seq_len] the answer to it */
+    int32_t guessed[PUZZLE_MAX_CELLS]; /* [seq_len] the puzzle with guesses, on its way to an input */
 };
 
 static const struct model_config *config_of(const trm_batch *batch) {
@@ -129,6 +130,8 @@ static trm_status check_puzzle(const trm_batch *batch, const int32_t *tokens, in
     if (options->images < 0 || options->images > trm_model_images(batch->model))
         return trm_fail(err, TRM_INVALID, "%d images of a puzzle that has %d", options->images,
                         trm_model_images(batch->model));
+    if (options->guesses < 0 || (options->guesses > 0 && (!options->verify || !trm_model_has_guesses(batch->model))))
+        return trm_fail(err, TRM_INVALID, "guesses want a verifier");
     if (!isfinite(options->noise) || options->noise < 0)
         return trm_fail(err, TRM_INVALID, "noise must be a finite deviation from 0");
     return TRM_OK;
@@ -148,17 +151,31 @@ static void recall_symmetry(trm_batch *batch, const struct slot *slot) {
                       slot->options.seed + slot->variation, &batch->symmetry);
 }
 
+/* Sets guesses apart from the symmetries, which are drawn by the same numbers. */
+static const uint64_t GUESS_SEED = 0x6775657373000000;
+
+/* The slot's puzzle, or from its second beginning on the puzzle with guesses. */
+static const int32_t *puzzle_to_try(trm_batch *batch, const struct slot *slot) {
+    const struct trm_solve_options *o = &slot->options;
+    if (o->guesses == 0 || slot->report.step == 0)
+        return slot->tokens;
+    data_puzzle_guess(batch->model->info.puzzle, config_of(batch)->seq_len, slot->tokens, slot->answer, o->guesses,
+                      (o->seed + slot->variation) ^ GUESS_SEED, batch->guessed);
+    return batch->guessed;
+}
+
 /* Begins with a variation of the slot's puzzle: its input, and latents at their initial values. */
 static void begin(trm_batch *batch, struct slot *slot, uint64_t variation) {
     const int cells = config_of(batch)->seq_len;
     slot->variation = variation;
     slot->began = slot->report.step;
+    const int32_t *puzzle = puzzle_to_try(batch, slot);
     slot->image = slot->options.images > 1 ? (int)(variation % (uint64_t)slot->options.images) : 0;
     if (slot->image > 0) {
         recall_symmetry(batch, slot);
-        data_symmetry_apply(&batch->symmetry, cells, slot->tokens, slot->input);
+        data_symmetry_apply(&batch->symmetry, cells, puzzle, slot->input);
     } else {
-        memcpy(slot->input, slot->tokens, (size_t)cells * sizeof *slot->input);
+        memcpy(slot->input, puzzle, (size_t)cells * sizeof *slot->input);
     }
     model_state_reset(&batch->model->weights->plain, slot->state);
 }

@@ -103,10 +103,18 @@ struct trm_solve_options {
      * the same), in every respect as if it were another slot's. */
     int restart_steps;
     int stride;
+
+    /* Guesses: from the second beginning on, some cells of the answer there was, at most so many, that break no rule
+     * count as clues, drawn by seed + v (data/puzzle.h); whether the final answer is right is judged by the puzzle's own
+     * clues. Wants `verify`, as a wrong guess has a wrong answer. 0: none. */
+    int guesses;
 };
 
 /* How many images of a puzzle the model's kind of puzzle has, itself among them: 1 if no symmetry is known. */
 int trm_model_images(const trm_model *model);
+
+/* Whether puzzles of the model's kind can be begun again with guesses. */
+bool trm_model_has_guesses(const trm_model *model);
 
 /* Whether answers of the model's puzzles can be checked. */
 bool trm_model_has_verifier(const trm_model *model);

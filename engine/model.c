@@ -160,6 +160,10 @@ int trm_model_images(const trm_model *model) {
     return data_puzzle_images(model->info.puzzle, model->info.seq_len);
 }
 
+bool trm_model_has_guesses(const trm_model *model) {
+    return data_puzzle_has_guesses(model->info.puzzle, model->info.seq_len);
+}
+
 bool trm_model_has_verifier(const trm_model *model) {
     return data_puzzle_has_verifier(model->info.puzzle, model->info.seq_len);
 }

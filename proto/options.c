@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEADLINE_MS = 24 * 60 * 60 * 1000, MAX_NOISE = 100, MAX_PRIORITY = 10 };
+enum { MAX_DEADLINE_MS = 24 * 60 * 60 * 1000, MAX_NOISE = 100, MAX_PRIORITY = 10, MAX_GUESSES = 64 };
 
 static const double MAX_SEED = 9007199254740991; /* 2^53 - 1: what every JSON library keeps exactly */
 static const double MAX_THRESHOLD = 1e30;
@@ -19,7 +19,7 @@ struct option {
     double low, high; /* not for SWITCH */
 };
 
-enum { OPTIONS = 13 };
+enum { OPTIONS = 14 };
 
 static void fill_table(const struct proto_limits *limits, struct option table[OPTIONS]) {
 #define AT(member) offsetof(struct proto_options, member)
@@ -36,6 +36,7 @@ static void fill_table(const struct proto_limits *limits, struct option table[OP
         {"every_rollout", SWITCH, AT(every_rollout), 0, 0},
         {"augment", INTEGER, AT(augment), 1, limits->max_augment},
         {"restart_steps", INTEGER, AT(restart_steps), 1, limits->max_steps},
+        {"guesses", INTEGER, AT(guesses), 0, MAX_GUESSES},
         {"priority", INTEGER, AT(priority), -MAX_PRIORITY, MAX_PRIORITY},
     };
 #undef AT

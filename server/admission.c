@@ -36,6 +36,7 @@ static bool engine_options(const struct srv_options *settings, const struct srv_
         .noise = wanted->noise > 0 ? wanted->noise : ROLLOUT_NOISE,
         .seed = wanted->seed,
         .restart_steps = wanted->restart_steps,
+        .guesses = wanted->guesses,
     };
     if (options->images > trm_model_images(model->engine)) {
         return proto_problem_set(problem, PROTO_INVALID, "/options/augment", "puzzles of model '%.100s' have %d images",
@@ -44,6 +45,10 @@ static bool engine_options(const struct srv_options *settings, const struct srv_
     if (options->verify && !verifiable) {
         return proto_problem_set(problem, PROTO_INVALID, "/options/verify", "there is no verifier for model '%.100s'",
                                  model->name);
+    }
+    if (options->guesses > 0 && !(options->verify && trm_model_has_guesses(model->engine))) {
+        return proto_problem_set(problem, PROTO_INVALID, "/options/guesses",
+                                 "only where a verifier checks the answers of Sudoku");
     }
     if (options->min_steps > options->max_steps) {
         return proto_problem_set(problem, PROTO_INVALID, "/options/min_steps", "is above max_steps, %d",

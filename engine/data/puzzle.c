@@ -1,6 +1,8 @@
 /* puzzle.c - the one place that asks which kind a puzzle is before it applies rules or symmetries. No state. */
 #include "engine/data/puzzle.h"
 
+#include <string.h>
+
 #include "engine/data/sudoku.h"
 
 /* The side of the grids, or 0 if nothing is known of such puzzles. */
@@ -27,6 +29,29 @@ bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, 
     }
     return kind == TRM_PUZZLE_SUDOKU ? data_sudoku_verify(side, grid[0], grid[1])
                                      : data_maze_verify(side, grid[0], grid[1]);
+}
+
+bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells) {
+    return kind == TRM_PUZZLE_SUDOKU && side_of(kind, cells) > 0;
+}
+
+void data_puzzle_guess(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer, int most,
+                       uint64_t seed, int32_t *guessed) {
+    uint8_t grid[3][SUDOKU_MAX_CELLS]; /* puzzle, answer, guessed: 0 is blank, and whatever is no digit */
+    struct data_rng rng;
+    memcpy(guessed, puzzle, (size_t)cells * sizeof *guessed);
+    if (!data_puzzle_has_guesses(kind, cells))
+        return;
+    const int size = side_of(kind, cells);
+    for (int i = 0; i < cells; i++) {
+        grid[0][i] = puzzle[i] >= 1 && puzzle[i] <= size + 1 ? (uint8_t)(puzzle[i] - 1) : 0;
+        grid[1][i] = answer[i] >= 1 && answer[i] <= size + 1 ? (uint8_t)(answer[i] - 1) : 0;
+    }
+    data_rng_seed(&rng, seed);
+    data_sudoku_guess(size, grid[0], grid[1], most, &rng, grid[2]);
+    for (int i = 0; i < cells; i++)
+        if (grid[2][i] != grid[0][i])
+            guessed[i] = grid[2][i] + 1;
 }
 
 int data_puzzle_images(enum trm_puzzle kind, int cells) {

@@ -18,6 +18,14 @@ bool data_puzzle_has_verifier(enum trm_puzzle kind, int cells);
 /* True if there is a verifier and it accepts `answer` for `puzzle`; both [cells] tokens, of any value. */
 bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer);
 
+/* Whether data_puzzle_guess() knows such puzzles. */
+bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells);
+
+/* The puzzle with up to `most` cells of an answer to it taken for clues, as data_sudoku_guess() draws them from `seed`.
+ * All three are [cells] tokens, of any value; `guessed` is an array of its own. */
+void data_puzzle_guess(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer, int most,
+                       uint64_t seed, int32_t *guessed);
+
 /* How many images a puzzle has, itself among them: 1 where no symmetry is known, 8 of a maze, more than anyone wants of
  * a Sudoku. */
 int data_puzzle_images(enum trm_puzzle kind, int cells);

@@ -52,6 +52,31 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer) 
     return data_sudoku_consistent(size, answer, &a, &b);
 }
 
+void data_sudoku_guess(int size, const uint8_t *puzzle, const uint8_t *answer, int most, struct data_rng *rng,
+                       uint8_t *guessed) {
+    uint8_t filled[SUDOKU_MAX_CELLS], count[3][SUDOKU_MAX_SIZE][SUDOKU_MAX_SIZE + 1] = {0}; /* as in consistent() */
+    int order[SUDOKU_MAX_CELLS];
+    const int cells = size * size, wanted = 1 + data_rng_below(rng, most);
+    for (int cell = 0; cell < cells; cell++) {
+        const int row = cell / size, col = cell % size;
+        filled[cell] = puzzle[cell] ? puzzle[cell] : answer[cell];
+        guessed[cell] = puzzle[cell];
+        count[0][row][filled[cell]]++;
+        count[1][col][filled[cell]]++;
+        count[2][data_sudoku_box_of(size, row, col)][filled[cell]]++;
+    }
+    data_rng_permute(rng, cells, order);
+    for (int i = 0, taken = 0; i < cells && taken < wanted; i++) {
+        const int cell = order[i], digit = filled[cell], row = cell / size, col = cell % size;
+        const bool alone = count[0][row][digit] == 1 && count[1][col][digit] == 1 &&
+                           count[2][data_sudoku_box_of(size, row, col)][digit] == 1;
+        if (puzzle[cell] || digit == 0 || !alone)
+            continue;
+        guessed[cell] = (uint8_t)digit;
+        taken++;
+    }
+}
+
 /* A random order of `size` lines that keeps lines of one group of `group` lines together. */
 static void permute_lines(struct data_rng *rng, int size, int group, int *lines) {
     int groups[SUDOKU_MAX_SIZE], members[SUDOKU_MAX_SIZE];

@@ -28,6 +28,13 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer);
 /* Finds two equal clues in one row, column or box: false and their cells in *a < *b, true if none. */
 bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b);
 
+/* Guesses: a copy of `puzzle` in which some blanks, at least one and at most `most`, a number and cells drawn at
+ * random, are filled as in `answer`. Only from cells whose digit has no second place in a row, column or box of the
+ * answer with the puzzle's clues put back; none where there is no such cell. `answer` may hold any values, also blanks.
+ */
+void data_sudoku_guess(int size, const uint8_t *puzzle, const uint8_t *answer, int most, struct data_rng *rng,
+                       uint8_t *guessed);
+
 /* Counts solutions up to `limit` (1 or 2 is usual) and stores the first in `solution` (may be NULL).
  * The solver knows naked and hidden singles and else tries the digits of the most constrained cell, in
  * order; *guesses (may be NULL) counts the digits tried. With limit 1 that is, number for number, the

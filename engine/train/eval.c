@@ -67,6 +67,7 @@ static trm_status admit_try(struct worker *worker, size_t number) {
         .seed = evaluation->options->seed,
         .restart_steps = evaluation->options->restart_steps,
         .stride = (int)evaluation->rollouts,
+        .guesses = evaluation->options->guesses,
     };
     const uint8_t *input = set->inputs + row * (size_t)set->seq_len;
     for (int i = 0; i < set->seq_len; i++)

@@ -25,6 +25,7 @@ struct train_eval_options {
     int augment;       /* images of each puzzle; 0: 1, the puzzle itself. Try t is variation t (engine.h) */
     double noise;      /* standard deviation of the noise on the latents of the others */
     uint64_t seed;     /* try t has the noise and the image of seed + t */
+    int guesses;       /* of trm_solve_options */
     int restart_steps; /* a try begins again, as a variation that no other try is, after so many steps; 0: never */
     int threads;       /* 0: 1; the calling thread is one of them */
     int slots;         /* puzzles in flight per thread; 0: 16 */

@@ -50,6 +50,8 @@ static const char usage_text[] =
     "                        them so often\n"
     "  --restart-steps N     begin again after N steps that did not end a try, with an image\n"
     "                        or noise of its own, until --max-steps are used up\n"
+    "  --guesses N           begin again with up to N cells of the last answer that break no\n"
+    "                        rule as if they were clues (Sudoku; with --verify)\n"
     "  --noise S             standard deviation of the noise\n"
     "  --seed N              of noise and images (default 0)\n"
     "  --backend NAME        onednn (default) or reference\n"
@@ -88,6 +90,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"rollouts", required_argument, NULL, 'R'},
         {"augment", required_argument, NULL, 'A'},
         {"restart-steps", required_argument, NULL, 'r'},
+        {"guesses", required_argument, NULL, 'g'},
         {"noise", required_argument, NULL, 'S'},
         {"seed", required_argument, NULL, 's'},
         {"backend", required_argument, NULL, 'k'},
@@ -149,6 +152,11 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
                 return usage_error("--restart-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.restart_steps = (int)number;
             break;
+        case 'g':
+            if (!trm_parse_number(optarg, 0, SUDOKU_MAX_CELLS, &number))
+                return usage_error("--guesses wants a number from 0 to 81, not ", optarg);
+            settings->options.guesses = (int)number;
+            break;
         case 'S':
             if (!parse_deviation(optarg, &settings->options.noise))
                 return usage_error("--noise wants a number from 0 to 100, not ", optarg);
@@ -195,8 +203,11 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         return usage_error("--rollouts above 1 needs --noise", "");
     if (o->noise > 0 && o->rollouts == 1 && !o->restart_steps)
         return usage_error("--noise is for --rollouts above 1 or --restart-steps", "");
-    if (o->restart_steps && o->noise <= 0 && o->augment == 1)
-        return usage_error("--restart-steps needs --noise or --augment: every beginning would be the same", "");
+    if (o->restart_steps && o->noise <= 0 && o->augment == 1 && !o->guesses)
+        return usage_error("--restart-steps needs --noise, --augment or --guesses: every beginning would be the same",
+                           "");
+    if (o->guesses && !(o->restart_steps && o->verify))
+        return usage_error("--guesses is for --restart-steps with --verify", "");
     return -1;
 }
 
@@ -292,12 +303,12 @@ static trm_status print_json(const struct settings *settings, const struct data_
         if (result->by_class[i].puzzles > 0)
             bad |= json_object_set_new(by_class, data_class_name(i), json_group(&result->by_class[i]));
     root = json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
+        "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
         settings->model, "data", settings->data, "rollouts", settings->options.rollouts, "augment",
-        settings->options.augment, "restart_steps", settings->options.restart_steps, "noise", settings->options.noise,
-        "seed", (json_int_t)settings->options.seed, "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy",
-        json_share((double)result->all.exact, puzzles), "cell_accuracy",
-        json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+        settings->options.augment, "restart_steps", settings->options.restart_steps, "guesses",
+        settings->options.guesses, "noise", settings->options.noise, "seed", (json_int_t)settings->options.seed,
+        "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
+        "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
         json_share((double)result->all.steps, puzzles), "halted_fraction", json_share((double)result->halted, puzzles),
         "halt_precision", json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
         "accuracy_by_step", by_step, "mean_steps_by_step", steps_by_step, "by_tries", by_tries, "by_source", by_source);

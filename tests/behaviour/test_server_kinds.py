@@ -102,6 +102,15 @@ def test_images_and_restarts_are_as_many_as_the_puzzle_has(server):
     assert refused.status == 422 and refused.json()["pointer"] == "/options/augment"
 
 
+def test_guesses_are_for_sudoku_that_is_verified(server):
+    options = {"max_steps": 6, "restart_steps": 2, "guesses": 4}
+    answer = server.post({"grid": SIX, "options": options}).json()
+    assert answer["steps"] <= 6 and answer["halted_by"] in ("verified", "max_steps")
+    for body in ({"grid": MAZE, "options": options}, {"grid": SIX, "options": {**options, "verify": False}}):
+        refused = server.post(body)
+        assert refused.status == 422 and refused.json()["pointer"] == "/options/guesses"
+
+
 def test_what_no_model_takes_is_told(server):
     for body, pointer in (({"grid": "." * 16}, "/grid"), ({"grids": [[[0] * 5] * 5]}, "/grids/0"),
                           ({"grid": 7}, "/grid")):

@@ -170,6 +170,18 @@ def test_restarts_go_on_where_the_first_try_ended(puzzles):
     assert again["halt_precision"] == 1
 
 
+def test_guesses_solve_what_beginning_again_with_noise_does_not(puzzles):
+    if not bundled_models():
+        pytest.skip("no bundled model")
+    options = ["--limit", "100", "--verify", "--max-steps", "64", "--restart-steps", "6", "--noise", "0.3"]
+    noise = evaluate(bundled_models()[0], puzzles, *options)
+    guesses = evaluate(bundled_models()[0], puzzles, *options, "--guesses", "6")
+    assert guesses["guesses"] == 6 and guesses["halt_precision"] == 1
+    assert guesses["exact_accuracy"] >= noise["exact_accuracy"]
+    assert guesses["accuracy_by_step"][:6] == noise["accuracy_by_step"][:6]
+    assert guesses["mean_steps"] != noise["mean_steps"]
+
+
 def test_verified_rollouts_solve_all_that_one_pass_solves(puzzles):
     if not bundled_models():
         pytest.skip("no bundled model")
@@ -264,6 +276,9 @@ def test_missing_files_are_named(model):
     ["--model", "m", "--data", "d", "--augment", "0"],
     ["--model", "m", "--data", "d", "--restart-steps", "4"],
     ["--model", "m", "--data", "d", "--restart-steps", "0", "--noise", "1"],
+    ["--model", "m", "--data", "d", "--restart-steps", "4", "--guesses", "2"],
+    ["--model", "m", "--data", "d", "--verify", "--guesses", "2"],
+    ["--model", "m", "--data", "d", "--verify", "--restart-steps", "4", "--guesses", "82"],
     ["--model", "m", "--data", "d", "--noise", "0.5"],
     ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "nan"],
     ["--model", "m", "--data", "d", "--rollouts", "4", "--noise", "-1"],

@@ -124,9 +124,9 @@ static void bad_puzzles_and_options_are_refused(void **state) {
     trm_model *model = random_model(true, &F32);
     trm_batch *batch = batch_of(model, 1);
     const int bad_tokens[] = {-1, VOCAB, INT32_MAX, INT32_MIN}, bad_ids[] = {-1, IDENTIFIERS, INT32_MAX};
-    const struct trm_solve_options bad_options[] = {{.max_steps = -1},     {.min_steps = -1}, {.noise = -1},
-                                                    {.noise = INFINITY},   {.noise = NAN},    {.variation = -1},
-                                                    {.restart_steps = -1}, {.stride = -1}};
+    const struct trm_solve_options bad_options[] = {
+        {.max_steps = -1}, {.min_steps = -1},     {.noise = -1},  {.noise = INFINITY}, {.noise = NAN},
+        {.variation = -1}, {.restart_steps = -1}, {.stride = -1}, {.guesses = -1},     {.guesses = 3}};
     int32_t tokens[CELLS] = {0};
     trm_error err = {""};
     int slot = -1;
@@ -234,6 +234,54 @@ static void the_first_variations_have_no_noise(void **state) {
     options.variation = 1;
     watch(model, &options, 2, noisy);
     assert_true(calm[0] != noisy[0]);
+    trm_model_unref(model);
+}
+
+/* The model answers SOLUTION, so a puzzle that it does not solve has its guesses from there. */
+static void guesses_are_seen_by_the_model_and_not_by_the_verifier(void **state) {
+    (void)state;
+    trm_model *model = knowing_model(MODEL_TRM, -1, 0, "sudoku");
+    assert_true(trm_model_has_guesses(model));
+    int32_t other[CELLS];
+    memcpy(other, PUZZLE, sizeof other);
+    other[0] = 3; /* a clue that SOLUTION does not keep: never verified, however often it begins again */
+    const struct trm_solve_options options = {.verify = true, .max_steps = 9, .restart_steps = 1, .guesses = 8};
+    trm_batch *batch = batch_of(model, 1);
+    const struct trm_report *report = trm_batch_report(batch, admit(batch, other, 0, &options));
+    for (int i = 0; i < 9; i++)
+        step(batch);
+    assert_int_equal(report->halt, TRM_HALT_MAX_STEPS);
+    trm_batch_destroy(batch);
+    trm_model_unref(model);
+}
+
+static void guesses_change_what_comes_after_the_first_beginning(void **state) {
+    (void)state;
+    if (access(BUNDLED, R_OK) != 0)
+        skip();
+    trm_model *model;
+    trm_error err = {""};
+    if (trm_model_open(BUNDLED, &F32, &model, &err) != TRM_OK)
+        fail_msg("%s", err.text);
+    int32_t blank[81];
+    for (int i = 0; i < 81; i++)
+        blank[i] = 1;
+    struct trm_solve_options options = {.verify = true, .min_steps = 99, .max_steps = 4, .restart_steps = 2};
+    float plain[4], guessed[4], again[4];
+    for (int run = 0; run < 3; run++) {
+        trm_batch *batch = batch_of(model, 1);
+        options.guesses = run == 0 ? 0 : 9;
+        const struct trm_report *report = trm_batch_report(batch, admit(batch, blank, 0, &options));
+        for (int i = 0; i < 4; i++) {
+            step(batch);
+            (run == 0 ? plain : run == 1 ? guessed : again)[i] = report->q_halt;
+        }
+        trm_batch_destroy(batch);
+    }
+    assert_memory_equal(plain, plain + 2, 2 * sizeof *plain); /* the same beginning twice */
+    assert_memory_equal(plain, guessed, 2 * sizeof *plain);
+    assert_true(guessed[2] != plain[2] && guessed[3] != plain[3]);
+    assert_memory_equal(guessed, again, sizeof again);
     trm_model_unref(model);
 }
 
@@ -369,6 +417,8 @@ int main(void) {
         cmocka_unit_test(noise_moves_the_latents_as_the_seed_says),
         cmocka_unit_test(a_restart_is_in_every_respect_another_slots_variation),
         cmocka_unit_test(the_first_variations_have_no_noise),
+        cmocka_unit_test(guesses_are_seen_by_the_model_and_not_by_the_verifier),
+        cmocka_unit_test(guesses_change_what_comes_after_the_first_beginning),
         cmocka_unit_test(images_are_solved_and_their_answers_mapped_back),
         cmocka_unit_test(images_that_a_puzzle_does_not_have_are_refused),
         cmocka_unit_test(slots_halt_when_the_rules_say_so),

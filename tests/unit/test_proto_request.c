@@ -43,7 +43,7 @@ static void test_all_members_are_read(void **state) {
     assert_true(read_text(
         "{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
         "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false,\"rollouts\":8,\"noise\":0.25,"
-        "\"seed\":9007199254740991,\"augment\":8,\"restart_steps\":5,\"priority\":-3}}",
+        "\"seed\":9007199254740991,\"augment\":8,\"restart_steps\":5,\"guesses\":6,\"priority\":-3}}",
         &request, &problem));
     assert_string_equal(request.model, "m");
     assert_true(request.many);
@@ -60,6 +60,7 @@ static void test_all_members_are_read(void **state) {
     assert_true(request.options.seed == 9007199254740991);
     assert_int_equal(request.options.augment, 8);
     assert_int_equal(request.options.restart_steps, 5);
+    assert_int_equal(request.options.guesses, 6);
     assert_int_equal(request.options.priority, -3);
     assert_int_equal(proto_request_cells(&request), 4);
     proto_request_release(&request);
@@ -77,6 +78,7 @@ static void test_a_grid_is_enough(void **state) {
     assert_int_equal(request.options.rollouts, 1);
     assert_int_equal(request.options.augment, 1);
     assert_int_equal(request.options.restart_steps, 0);
+    assert_int_equal(request.options.guesses, 0);
     assert_true(request.options.noise == 0.0f && request.options.seed == 0);
     assert_int_equal(request.count, 1);
     assert_int_equal(proto_request_cells(&request), 4);
@@ -105,6 +107,7 @@ static void test_an_option_out_of_its_range_is_told_it(void **state) {
         {"seed", "9223372036854775807", "must be an integer from 0 to 9007199254740991"},
         {"augment", "9", "must be an integer from 1 to 8"},
         {"restart_steps", "0", "must be an integer from 1 to 100"},
+        {"guesses", "-1", "must be an integer from 0 to 64"},
         {"priority", "11", "must be an integer from -10 to 10"},
         {"priority", "[]", "must be an integer from -10 to 10"},
     };
@@ -129,7 +132,7 @@ static void test_an_unknown_option_is_told_all_that_are_known(void **state) {
     assert_string_equal(problem.pointer, "/options/steps");
     assert_string_equal(problem.detail,
                         "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
-                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, restart_steps, priority");
+                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, restart_steps, guesses, priority");
 }
 
 static void test_tokens_are_those_of_training(void **state) {
