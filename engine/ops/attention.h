@@ -1,9 +1,9 @@
 /* attention.h - multi-head self-attention of one puzzle, forward and backward.
  *
  * O_h = softmax(Q_h K_h^T / sqrt(dim)) V_h for every head h; no mask, no bias; rotary positions on
- * Q and K where wanted (golden README section 3). One head at a time, so that only one
- * [tokens, tokens] score matrix exists; the backward pass computes the scores again rather than
- * keeping them. Owned by one thread. */
+ * Q and K where wanted (golden README section 3). One head and one block of queries at a time, so that
+ * no [tokens, tokens] score matrix ever exists and what does stays in a core's cache; the backward pass computes
+ * the scores again rather than keeping them. Owned by one thread. */
 #ifndef TRM_ENGINE_OPS_ATTENTION_H
 #define TRM_ENGINE_OPS_ATTENTION_H
 

@@ -182,41 +182,6 @@ INLINE void scale_row(const float *row, int n, float factor, enum op_dtype type,
 
 /* The exponentials are kept in `p` when it is f32 and computed twice when it is not: `scores` stays
  * the caller's. */
-INLINE void softmax_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
-    float largest = row[0], total = 0.0f;
-#pragma omp simd reduction(max : largest)
-    for (int i = 0; i < n; i++)
-        largest = row[i] > largest ? row[i] : largest;
-    if (type == OP_F32) {
-        float *out = p;
-#pragma omp simd reduction(+ : total)
-        for (int i = 0; i < n; i++) {
-            float e = fast_exp(scale * (row[i] - largest));
-            out[i] = e;
-            total += e;
-        }
-        scale_row(out, n, 1.0f / total, OP_F32, out);
-        return;
-    }
-#pragma omp simd reduction(+ : total)
-    for (int i = 0; i < n; i++)
-        total += fast_exp(scale * (row[i] - largest));
-    float factor = 1.0f / total;
-#pragma omp simd
-    for (int i = 0; i < n; i++)
-        put(p, OP_BF16, (size_t)i, fast_exp(scale * (row[i] - largest)) * factor);
-}
-
-VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p) {
-    for (int r = 0; r < rows; r++) {
-        size_t row = (size_t)r * (size_t)n;
-        if (type == OP_BF16)
-            softmax_row(scores + row, n, scale, OP_BF16, (op_bf16 *)p + row);
-        else
-            softmax_row(scores + row, n, scale, OP_F32, (float *)p + row);
-    }
-}
-
 /* Maxima and sums run in lanes of several vectors: a single one would wait for its own last operation. */
 enum { LANES = 64 };
 
@@ -235,6 +200,40 @@ INLINE float largest_of(const float *row, int n) {
     for (int k = 0; k < LANES; k++)
         largest = lanes[k] > largest ? lanes[k] : largest;
     return largest;
+}
+
+/* The sum of e^(scale * (row[i] - largest)). */
+INLINE float sum_of_exponentials(const float *row, int n, float scale, float largest) {
+    const int whole = n - n % LANES;
+    float lanes[LANES] = {0}, total = 0.0f;
+    for (int i = 0; i < whole; i += LANES) {
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += fast_exp(scale * (row[i + k] - largest));
+    }
+    for (int i = whole; i < n; i++)
+        total += fast_exp(scale * (row[i] - largest));
+#pragma omp simd reduction(+ : total)
+    for (int k = 0; k < LANES; k++)
+        total += lanes[k];
+    return total;
+}
+
+INLINE void softmax_row(const float *row, int n, float scale, enum op_dtype type, void *p) {
+    const float largest = largest_of(row, n), factor = 1.0f / sum_of_exponentials(row, n, scale, largest);
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        put(p, type, (size_t)i, fast_exp(scale * (row[i] - largest)) * factor);
+}
+
+VECTOR_KERNEL static void softmax(const float *scores, int rows, int n, float scale, enum op_dtype type, void *p) {
+    for (int r = 0; r < rows; r++) {
+        size_t row = (size_t)r * (size_t)n;
+        if (type == OP_BF16)
+            softmax_row(scores + row, n, scale, OP_BF16, (op_bf16 *)p + row);
+        else
+            softmax_row(scores + row, n, scale, OP_F32, (float *)p + row);
+    }
 }
 
 /* Stores e^(scale * (row[i] - largest)) and returns it. */
@@ -286,10 +285,18 @@ VECTOR_KERNEL static void scale_rows(const float *x, const float *factor, int ro
 }
 
 INLINE void softmax_backward_row(const void *p, const float *dp, int n, float scale, enum op_dtype type, void *ds) {
-    float dot = 0.0f;
-#pragma omp simd reduction(+ : dot)
-    for (int i = 0; i < n; i++)
+    const int whole = n - n % LANES;
+    float lanes[LANES] = {0}, dot = 0.0f;
+    for (int i = 0; i < whole; i += LANES) {
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += get(p, type, (size_t)(i + k)) * dp[i + k];
+    }
+    for (int i = whole; i < n; i++)
         dot += get(p, type, (size_t)i) * dp[i];
+#pragma omp simd reduction(+ : dot)
+    for (int k = 0; k < LANES; k++)
+        dot += lanes[k];
 #pragma omp simd
     for (int i = 0; i < n; i++)
         put(ds, type, (size_t)i, scale * get(p, type, (size_t)i) * (dp[i] - dot));
