@@ -2,11 +2,13 @@
 //
 // Paths are relative to the page, so that a proxy may serve it under any prefix.
 
-let key = sessionStorage.getItem("key");
+import { recall, remember } from "./dom.js";
+
+let key = recall("sessionStorage", "key");
 
 export function useKey(value) {
   key = value;
-  sessionStorage.setItem("key", value);
+  remember("sessionStorage", "key", value);
 }
 
 function headers(more) {
@@ -30,6 +32,8 @@ function sentenceOf(problem, retryAfter) {
 async function troubleOf(response) {
   if (response.status === 401) {
     document.dispatchEvent(new CustomEvent("key-wanted"));
+    return new Trouble(key ? "The server does not know this API key. Enter another at the top of the page."
+      : "This server asks for an API key. Enter it at the top of the page.");
   }
   if (response.headers.get("Content-Type") !== "application/problem+json") {
     return new Trouble(`The server answered ${response.status}.`);
@@ -100,11 +104,13 @@ export async function* solve(body, signal) {
   }
 }
 
-// The same request for a shell.
-export function curl(body) {
-  const data = JSON.stringify(body).replaceAll("'", "'\\''");
+// A request to `path` for a shell; `body` is posted and its answer streamed. KEY stands for the key, which is not shown.
+export function curl(path, body) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const auth = key ? " -H 'Authorization: Bearer KEY'" : "";
-  return `curl -sN${auth} -H 'Accept: text/event-stream' ${new URL("solve", document.baseURI)} \\\n    -d '${data}'`;
+  const address = quoted(String(new URL(path, document.baseURI)));
+  return body === undefined ? `curl -s${auth} ${address}`
+    : `curl -sN${auth} -H 'Accept: text/event-stream' ${address} \\\n    -d ${quoted(JSON.stringify(body))}`;
 }
 
 // The text format of Prometheus: {name: [{labels, value}]}.

@@ -1,36 +1,35 @@
 // app.js - the page around the views: which one is shown, light or dark, the API key.
 
 import { getModels, useKey } from "./api.js";
-import { Notice, el } from "./dom.js";
+import { Notice, el, recall, remember } from "./dom.js";
 
-const VIEWS = ["sudoku", "maze", "arc", "status"];
+const TITLES = { sudoku: "Sudoku", maze: "Maze", arc: "ARC", status: "Status" }; // of the views
+const VIEWS = Object.keys(TITLES);
 
 const main = document.getElementById("main");
 const keyForm = document.getElementById("key");
 const notice = new Notice();
+const again = el("button", { type: "button", onclick: () => show() }, "Try again");
 const views = {}; // those that were shown, by name
 let models = null;
 let shown = null;
-
-async function fetchModels() {
-  try {
-    models = await getModels();
-    notice.say("");
-  } catch (error) {
-    notice.say(error.message);
-  }
-}
+let turns = 0; // how often a view was asked for
 
 // A view has element, and may have offer(models of its kind), enter() and leave().
 async function open(name) {
+  models ??= await getModels();
   if (!views[name]) {
-    views[name] = (await import(`./${name}.js`)).create(models);
-    views[name].offer?.((models ?? []).filter((model) => model.puzzle === name));
+    const { create } = await import(`./${name}.js`).catch(() => {
+      throw new Error("This part of the page cannot be loaded: the server cannot be reached.");
+    });
+    views[name] = create();
+    views[name].offer?.(models.filter((model) => model.puzzle === name));
   }
   return views[name];
 }
 
 async function show() {
+  const turn = ++turns;
   const wanted = location.hash.slice(1);
   const name = VIEWS.includes(wanted) ? wanted : VIEWS[0];
   for (const link of document.querySelectorAll("nav a")) {
@@ -40,18 +39,21 @@ async function show() {
       link.removeAttribute("aria-current");
     }
   }
-  if (!models) {
-    await fetchModels();
+  let view = null, sentence = "";
+  try {
+    view = await open(name);
+  } catch (error) {
+    sentence = error.message;
   }
-  if (models) {
-    const view = await open(name);
-    shown?.leave?.();
-    shown = view;
-    main.replaceChildren(notice.element, view.element);
-    view.enter?.();
-  } else {
-    main.replaceChildren(notice.element);
+  if (turn !== turns) {
+    return; // another view was asked for meanwhile
   }
+  shown?.leave?.();
+  shown = view;
+  document.title = `${view ? `${TITLES[name]} - ` : ""}TRM Server playground`;
+  main.replaceChildren(...(view ? [view.element] : [notice.element, again]));
+  notice.say(sentence);
+  view?.enter?.();
 }
 
 function isDark() {
@@ -62,13 +64,17 @@ function isDark() {
 function paint(theme) {
   if (theme) {
     document.documentElement.dataset.theme = theme;
-    localStorage.setItem("theme", theme);
+    remember("localStorage", "theme", theme);
   }
-  document.getElementById("theme").textContent = isDark() ? "Light" : "Dark";
+  document.getElementById("theme").textContent = isDark() ? "Light theme" : "Dark theme";
 }
 
 document.getElementById("theme").addEventListener("click", () => paint(isDark() ? "light" : "dark"));
-document.addEventListener("key-wanted", () => (keyForm.hidden = false));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint(null));
+document.addEventListener("key-wanted", () => {
+  keyForm.hidden = false;
+  keyForm.elements.key.focus();
+});
 keyForm.addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(keyForm.elements.key.value);
@@ -76,5 +82,5 @@ keyForm.addEventListener("submit", (event) => {
   show();
 });
 addEventListener("hashchange", show);
-paint(localStorage.getItem("theme"));
+paint(recall("localStorage", "theme"));
 show();

@@ -73,15 +73,18 @@ class Editor {
     this.element = el("dialog", { class: "editor", "aria-label": "Edit a grid" },
       this.palette, this.board.element,
       el("div", { class: "go" }, el("label", {}, "Rows ", this.rows), el("label", {}, "Columns ", this.columns),
-        el("button", { type: "button", class: "primary", onclick: () => this.element.close() }, "Done")));
+        el("button", { type: "button", class: "primary", onclick: () => this.element.close("done") }, "Done"),
+        el("button", { type: "button", class: "quiet", onclick: () => this.element.close() }, "Cancel")),
+      el("p", { class: "keys" }, "Keys on the grid: arrows, digits, Space for the chosen colour, Escape to cancel."));
     this.take(1);
   }
 
-  // Edits a copy; `done(grid)` gets it when the dialog is closed.
+  // Edits a copy; `done(grid)` gets it unless the dialog is cancelled.
   open(grid, done) {
     this.grid = grid.map((row) => [...row]);
     this.layOut();
-    this.element.onclose = () => done(this.grid);
+    this.element.returnValue = "";
+    this.element.onclose = () => this.element.returnValue && done(this.grid);
     this.element.showModal();
     this.board.select(0);
   }
@@ -202,7 +205,7 @@ class Arc {
   }
 
   describe() {
-    this.command.set(curl(this.request()));
+    this.command.set(curl("solve", this.request()));
   }
 
   // What is known of the answers stays here.
@@ -272,6 +275,7 @@ class Arc {
         onclick: () => this.editor.open(pair[side], (grid) => {
           pair[side] = grid;
           this.set(this.name, this.task);
+          this.element.querySelector(`[aria-label="Edit ${label}"]`).focus(); // the one that was clicked has been replaced
         }) }, picture(pair[side], label)),
       el("figcaption", {}, side === "input" ? "input" : "output"));
   }

@@ -1,4 +1,4 @@
-// dom.js - making elements.
+// dom.js - making elements, and other errands to the browser.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -38,14 +38,39 @@ export function icon(name) {
   return svg("svg", { viewBox: "0 0 20 20", class: `icon ${name}`, "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
 }
 
+// What the browser keeps for this page in `area`, "localStorage" or "sessionStorage"; nothing where that is forbidden.
+export function recall(area, name) {
+  try {
+    return window[area].getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+export function remember(area, name, value) {
+  try {
+    window[area].setItem(name, value);
+  } catch {
+    // forgotten when the page is closed
+  }
+}
+
 // "1 cell", "2 cells"
 export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-// A time in milliseconds with three significant digits, in the unit that suits it.
+// A time in milliseconds with up to three digits, in the unit that suits it.
 export function duration(ms) {
-  return ms >= 1000 ? `${(ms / 1000).toPrecision(3)} s` : `${ms >= 100 ? ms.toFixed(0) : ms.toPrecision(3)} ms`;
+  const short = (value) => value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
+  return ms >= 1000 ? `${short(ms / 1000)} s` : `${short(ms)} ms`;
+}
+
+// Changes the text of an element, and nothing where it is the same: to set it would cost a layout.
+export function put(node, text) {
+  if (node.textContent !== text) {
+    node.textContent = text;
+  }
 }
 
 // A line below the thing that it is about; empty when all is well. Read aloud when it appears.

@@ -20,12 +20,15 @@ export class Grid {
     this.rows = rows;
     this.columns = columns;
     this.cells = [];
+    this.styles = []; // the classes that a cell always has
+    this.worn = []; // what each cell shows
     this.element.style.setProperty("--rows", rows);
     this.element.style.setProperty("--columns", columns);
     this.element.replaceChildren(...Array.from({ length: rows }, (_, row) => el("div", { role: "row" },
       Array.from({ length: columns }, (_, column) => {
         const cell = el("div", { role: "gridcell", class: styleOf(row, column), tabindex: -1 });
         this.cells.push(cell);
+        this.styles.push(cell.className);
         return cell;
       }))));
     this.last = null;
@@ -40,18 +43,28 @@ export class Grid {
     this.cells[index].focus({ preventScroll: true });
   }
 
+  // Before the cells of another frame are dressed: the flash of those that are changed begins anew, also where they
+  // were changed before. Two animations that differ by name alone take turns.
+  turn(frame) {
+    if (frame !== this.frame) {
+      this.frame = frame;
+      this.element.classList.toggle("odd");
+    }
+  }
+
   // What a cell shows: text, the classes of `marks` that are true, and its name for those who listen.
   dress(index, text, marks, words) {
-    const cell = this.cells[index];
-    for (const [name, on] of Object.entries(marks)) {
-      cell.classList.toggle(name, on);
+    const on = Object.keys(marks).filter((name) => marks[name]).join(" ");
+    const worn = `${text};${on};${words}`;
+    if (worn === this.worn[index]) {
+      return;
     }
+    this.worn[index] = worn;
+    const cell = this.cells[index];
+    cell.className = `${this.styles[index]} ${on}`;
     cell.textContent = text;
     cell.setAttribute("aria-label",
       [`row ${Math.floor(index / this.columns) + 1}, column ${index % this.columns + 1}`, ...words].join(", "));
-    if (marks.changed) {
-      cell.getAnimations().forEach((animation) => animation.play()); // the flash begins anew
-    }
   }
 
   onPointer(event, began) {

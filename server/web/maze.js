@@ -1,7 +1,7 @@
 // maze.js - the maze view: draw walls, start and goal; the path appears and improves step by step.
 
 import { Trouble } from "./api.js";
-import { Notice, el, legend, plural, svg } from "./dom.js";
+import { Notice, el, legend, plural } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Options } from "./options.js";
 import { Run } from "./run.js";
@@ -78,15 +78,16 @@ class Maze {
       TOOLS.map(([symbol, name]) => el("button", { type: "button", class: "chip", "aria-pressed": "false",
         onclick: () => this.take(symbol) }, name)),
       el("button", { type: "button", class: "chip", onclick: () => this.set(randomMaze(this.side)) }, "Random maze"));
-    this.board = new Grid("Maze", { class: "board maze", press: (key, index) => this.press(key, index),
+    this.board = new Grid("Maze", { class: "board maze", "aria-describedby": "maze-keys", press: (key, index) => this.press(key, index),
       touch: (index, began) => this.paint(index, began),
       onpaste: (event) => this.read(event.clipboardData.getData("text")) });
     this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
     this.element = el("div", { class: "view split" },
       el("section", { class: "stage", "aria-label": "Puzzle" }, this.tools, this.board.element,
         legend([["wall", "", "wall"], ["path", "", "path"], ["changed", "", "changed"],
-          ["path broken", "", "in a wall or cut off"]]),
-        this.notice.element),
+          ["path broken", "", "cut off"]]),
+        this.notice.element,
+        el("p", { class: "keys", id: "maze-keys" }, "Keys on the board: arrows, Space for a wall or none, S, G, Enter to solve.")),
       el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
         this.run.command.element));
     this.take("#");
@@ -182,56 +183,51 @@ class Maze {
     return { ...this.options.read(), grid: this.puzzle.join("") };
   }
 
-  given() {
-    return { answer: null };
+  // What the answer has in a cell; what is no symbol of mazes is taken for floor.
+  symbol(token) {
+    return SYMBOLS[token - 1] ?? " ";
   }
 
-  // The answer as symbols; what is no symbol of mazes is taken for floor.
-  cellsOf(answer) {
-    return answer.flat().map((token) => SYMBOLS[token - 1] ?? " ");
-  }
-
-  judge(frame) {
-    return this.faults(this.cellsOf(frame.answer)).size;
+  // How far it is from the start to each cell that the path leads to.
+  walk(cells) {
+    return distances(this.puzzle.indexOf("S"), this.side,
+      (i) => "oG".includes(this.symbol(cells[i])) && this.puzzle[i] !== "#");
   }
 
   // Cells of the path that are in a wall, or that no path joins with the start.
   faults(cells) {
-    const isPath = (i) => "oG".includes(cells[i]) && this.puzzle[i] !== "#";
-    const reached = distances(this.puzzle.indexOf("S"), this.side, isPath);
-    return new Set([...cells.keys()].filter((i) => cells[i] === "o" && !reached.has(i)));
+    const reached = this.walk(cells);
+    return new Set([...cells.keys()].filter((i) => this.symbol(cells[i]) === "o" && !reached.has(i)));
   }
 
-  about(answer) {
-    const cells = this.cellsOf(answer.answer);
-    const start = this.puzzle.indexOf("S"), goal = this.puzzle.indexOf("G");
-    const shortest = distances(start, this.side, (i) => this.puzzle[i] !== "#").get(goal);
-    const walked = distances(start, this.side, (i) => "oG".includes(cells[i]) && this.puzzle[i] !== "#").get(goal);
-    if (shortest === undefined) {
-      return "There is no way from the start to the goal.";
+  about(cells) {
+    const goal = this.puzzle.indexOf("G");
+    const shortest = distances(this.puzzle.indexOf("S"), this.side, (i) => this.puzzle[i] !== "#").get(goal);
+    const walked = this.walk(cells).get(goal);
+    if (walked === undefined) {
+      return "Its path does not reach the goal.";
     }
-    return walked === undefined ? "Its path does not reach the goal."
-      : `Its path takes ${plural(walked, "move")}; the shortest takes ${shortest}.`;
+    const spare = cells.filter((token) => this.symbol(token) === "o").length - (walked - 1);
+    return `Its path takes ${plural(walked, "move")}; the shortest takes ${shortest}.`
+      + (spare ? ` It marks ${plural(spare, "cell")} beside the path.` : "");
   }
 
   draw(frame) {
-    const cells = frame ? this.cellsOf(frame.answer) : this.puzzle;
-    const faults = frame ? this.faults(cells) : new Set();
-    const changed = new Set((frame?.changed ?? []).map(([row, column]) => row * this.side + column));
+    const faults = frame ? this.run.faultsOf(frame) : new Set();
+    const changed = new Set(frame?.changed);
+    this.board.turn(frame);
     this.puzzle.forEach((given, i) => {
-      const path = cells[i] === "o" && given !== "S" && given !== "G";
+      const path = frame !== null && this.symbol(frame.cells[i]) === "o" && given !== "S" && given !== "G";
       const marks = { wall: given === "#", path, changed: changed.has(i) && given !== "#", broken: faults.has(i) };
       this.board.dress(i, given === "S" || given === "G" ? given : "", marks,
         [NAMES[given], ...(path ? ["path"] : []), ...(marks.changed ? ["changed"] : []), ...(marks.broken ? ["cut off"] : [])]);
     });
   }
 
-  thumbnail(frame) {
-    const side = this.side, cells = frame.answer ? this.cellsOf(frame.answer) : this.puzzle;
-    const faults = frame.answer ? this.faults(cells) : new Set();
-    return svg("svg", { viewBox: `0 0 ${side} ${side}`, class: "thumbnail", "aria-hidden": "true" },
-      this.puzzle.map((given, i) => svg("rect", { x: i % side, y: Math.floor(i / side), width: 1, height: 1,
-        class: faults.has(i) ? "broken" : given === "#" ? "clue" : cells[i] === "o" ? "filled" : "blank" })));
+  // In a small picture: dark for walls, marked for faults.
+  mark(frame, i) {
+    return this.run.faultsOf(frame).has(i) ? "broken" : this.puzzle[i] === "#" ? "clue"
+      : this.symbol(frame.cells[i]) === "o" ? "filled" : "blank";
   }
 }
 

@@ -3,8 +3,8 @@
 import { el } from "./dom.js";
 
 function number(name, label, hint, attributes) {
-  return el("label", { title: hint }, el("span", {}, label),
-    el("input", { name, type: "number", inputmode: "numeric", required: true, ...attributes }));
+  return el("label", {}, el("span", {}, label),
+    el("input", { name, type: "number", inputmode: "numeric", required: true, ...attributes }), el("small", {}, hint));
 }
 
 // A folded form whose read() gives {model, options} of a request, of what differs from the defaults only.
@@ -19,12 +19,12 @@ export class Options {
     this.form = el("form", { class: "options", onchange, onsubmit: (event) => event.preventDefault() },
       this.modelLabel,
       el("label", {}, el("span", {}, "Stop when"), this.stop),
-      number("max_steps", "Steps at most", "supervision steps", { min: 1, max: 1000000, value: 16 }),
-      number("rollouts", "Tries", "of each image; all but the first have noise", { min: 1, value: 1 }),
-      number("augment", "Images", "symmetries of the puzzle that are tried, itself first", { min: 1, value: 1 }),
-      number("restart_steps", "Restart after", "steps after which a try begins again, with another image or noise",
+      number("max_steps", "Steps at most", "each gives an answer", { min: 1, max: 1000000, value: 16 }),
+      number("rollouts", "Tries", "all but the first with noise", { min: 1, value: 1 }),
+      number("augment", "Images", "symmetries to try, itself first", { min: 1, value: 1 }),
+      number("restart_steps", "Restart after", "steps, with other noise",
         { min: 1, required: false, placeholder: "never" }),
-      number("noise", "Noise", "of every try but the first of an image", { min: 0.01, max: 100, step: "any", value: 0.3 }),
+      number("noise", "Noise", "its standard deviation", { min: 0.01, max: 100, step: "any", value: 0.3 }),
       number("seed", "Seed", "of noise and images", { min: 0, max: 9007199254740991, value: 0 }));
     this.element = el("details", { class: "fold" }, el("summary", {}, "Options"), this.form);
   }

@@ -1,15 +1,18 @@
 // run.js - one request and its steps: solve and cancel, the timeline, the charts, the verdict.
 //
 // A step is computed faster than anyone can look, so steps are shown at a pace of their own while they
-// arrive; the times that are shown are those of the server.
+// arrive; the times that are shown are those of the server. Hundreds of steps of dozens of tries may arrive in a
+// second: a step that arrives is only packed and put away, and whatever has arrived is drawn once a frame of the screen.
 
 import { Trouble, curl, solve } from "./api.js";
-import { Notice, copyable, duration, el, icon, plural } from "./dom.js";
+import { Notice, copyable, duration, el, icon, plural, put } from "./dom.js";
+import { Lanes } from "./lanes.js";
 import { Strips } from "./strips.js";
 
 const PACE_MS = 420, REPLAY_MS = 7000; // between two steps; of the whole replay at most
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const stacked = matchMedia("(max-width: 56rem)"); // as in style.css
 
 const STOPPED = {
   verified: () => "It stopped because the verifier accepted this answer.",
@@ -22,13 +25,15 @@ const SERIES = [
   { key: "q_halt", label: "q, halting", hint: "The halting head: above zero the model thinks that it is done",
     format: (q) => q.toFixed(2) },
   { key: "changes", label: "changed", hint: "Cells that differ from the step before", format: String },
-  { key: "broken", label: "broken rules", hint: "Cells that break a rule", format: String },
+  { key: "broken", label: "faulty cells", hint: "Cells that break a rule", format: String },
   { key: "took", label: "time", hint: "From the end of the step before", format: duration },
 ];
 
+const percent = (part) => `${(part * 100).toFixed(1)} %`;
+
 export class Run {
-  // `view` has request() -> the body, or throws Trouble; draw(frame | null, lane) for the board;
-  // judge(frame) -> how many cells break a rule; about(answer) -> a sentence or "".
+  // `view` has request() -> the body, or throws Trouble; draw(frame | null) for the board, null for the puzzle;
+  // faults(cells) -> the Set of those that break a rule; about(answer's cells) -> a sentence or ""; and what Lanes needs.
   constructor(view, tools = []) {
     this.view = view;
     this.notice = new Notice();
@@ -40,7 +45,8 @@ export class Run {
     this.place = el("span", { class: "place" });
     this.strips = new Strips(SERIES, (index) => this.seek(index + 1));
     this.verdict = el("div", { class: "verdict", role: "status" });
-    this.lanesBar = el("div", { class: "lanes", role: "group", "aria-label": "Tries" });
+    this.facts = el("dl", { class: "facts" });
+    this.lanesBar = new Lanes(view, (index) => this.choose(index));
     this.timeline = el("section", { class: "timeline", "aria-label": "Timeline", hidden: true },
       el("div", { class: "transport" },
         this.tool("first", "The puzzle", () => this.seek(0)),
@@ -49,11 +55,11 @@ export class Run {
         this.tool("forward", "Step forward", () => this.seek(this.shown + 1)),
         this.tool("last", "Last step", () => this.seek(this.lane.length - 1)),
         this.slider, this.place),
-      this.strips.element, this.lanesBar);
-    this.hint = el("p", { class: "hint" }, view.hint);
+      this.strips.element, this.lanesBar.element);
+    this.hint = el("p", { class: "hint" });
     this.command = copyable("The same with curl");
-    this.element = el("div", { class: "run" }, el("div", { class: "go" }, this.go, ...tools), this.obstacle.element, this.notice.element,
-      this.verdict, this.hint, this.timeline);
+    this.element = el("div", { class: "run" }, el("div", { class: "go" }, this.go, ...tools), this.obstacle.element,
+      this.notice.element, this.verdict, this.facts, this.hint, this.timeline);
     this.forget();
   }
 
@@ -77,6 +83,8 @@ export class Run {
     this.timeline.hidden = true;
     this.hint.hidden = false;
     this.verdict.replaceChildren();
+    this.facts.replaceChildren();
+    this.drawn = null;
     this.notice.say("");
   }
 
@@ -91,7 +99,7 @@ export class Run {
   // Shows the request that the button would send.
   describe() {
     try {
-      this.command.set(curl(this.view.request()));
+      this.command.set(curl("solve", this.view.request()));
     } catch (error) {
       this.command.set(`# ${error.message}`);
     }
@@ -164,16 +172,20 @@ export class Run {
   // A step arrives.
   add(step) {
     const rollout = step.rollout ?? 0;
-    const lane = (this.lanes[rollout] ??= [this.view.given()]);
-    const frame = { ...step, changes: step.changed.length, took: step.ms - (lane.at(-1).ms ?? 0) };
-    frame.broken = this.view.judge(frame);
-    lane.push(frame);
+    const lane = (this.lanes[rollout] ??= [{ step: 0, ms: 0, cells: [], faults: new Set() }]); // the puzzle itself
+    lane.push({ step: step.step, q_halt: step.q_halt, confidence: step.confidence, ms: step.ms, took: step.ms - lane.at(-1).ms,
+      cells: Uint8Array.from(step.answer.flat()), changes: step.changed.length,
+      changed: Uint16Array.from(step.changed, ([row, column]) => row * step.answer[0].length + column) });
     if (!this.lanes[this.chosen]) {
       this.chosen = rollout;
     }
     if (this.timeline.hidden) { // the first of all
       this.timeline.hidden = false;
       this.hint.hidden = true;
+      this.verdict.replaceChildren(this.headline("thinking", "Thinking", "Its steps are shown slower than they are computed."));
+      if (stacked.matches) { // the board stays in sight above it
+        this.timeline.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+      }
       this.play();
     }
     this.schedule();
@@ -192,7 +204,12 @@ export class Run {
     }
   }
 
-  // Draws once for all that arrives before the next frame of the screen.
+  // The cells of a step that break a rule, found when they are asked for.
+  faultsOf(frame) {
+    return (frame.faults ??= this.view.faults(frame.cells));
+  }
+
+  // Draws once for all that happens before the next frame of the screen.
   schedule() {
     this.due ??= requestAnimationFrame(() => {
       this.due = null;
@@ -212,7 +229,7 @@ export class Run {
 
   show(index) {
     this.shown = index;
-    this.draw();
+    this.schedule();
   }
 
   togglePlay() {
@@ -259,37 +276,30 @@ export class Run {
     const last = this.lane.length - 1;
     this.slider.max = Math.max(last, 0);
     this.slider.value = this.shown;
-    this.place.textContent = this.shown === 0 ? "puzzle" : `step ${frame.step} of ${this.lane[last].step}`;
+    put(this.place, this.shown === 0 ? "puzzle" : `step ${frame.step} of ${this.lane[last].step}`);
     this.slider.setAttribute("aria-valuetext", this.shown === 0 ? "the puzzle" :
       `step ${frame.step}: q ${frame.q_halt?.toFixed(2)}, ${plural(frame.changes, "change")}`);
-    this.strips.draw(this.lane.slice(1), this.shown - 1);
-    this.view.draw(this.shown === 0 ? null : frame);
-    this.drawLanes();
+    const steps = this.lane.slice(1);
+    for (const step of steps) {
+      step.broken ??= this.faultsOf(step).size;
+    }
+    this.strips.draw(steps, this.shown - 1);
+    if (frame && frame !== this.drawn) {
+      this.drawn = frame;
+      this.view.draw(this.shown === 0 ? null : frame);
+      if (!this.concluded && frame.step) {
+        this.list([["computing", duration(frame.ms)], ["confidence", percent(frame.confidence)]]);
+      }
+    }
+    this.lanesBar.draw(this.lanes, this.shown, this.chosen, this.answer ? this.best : -1);
   }
 
   // --- several tries --------------------------------------------------------------------------------
-
-  drawLanes() {
-    if (this.lanes.length < 2) {
-      this.lanesBar.replaceChildren();
-      return;
-    }
-    this.lanesBar.replaceChildren(...Array.from(this.lanes, (lane, i) => {
-      const frame = lane?.[Math.min(this.shown, lane.length - 1)];
-      const best = this.answer && i === this.best;
-      return el("button", { type: "button", class: "lane", disabled: !lane, "aria-pressed": String(i === this.chosen),
-        onclick: () => this.choose(i) },
-      frame ? this.view.thumbnail(frame) : null,
-      el("span", {}, `try ${i + 1}${best ? " ★" : ""}`),
-      el("small", {}, frame?.step ? `step ${frame.step}, q ${frame.q_halt?.toFixed(1) ?? "?"}` : "waits"));
-    }));
-  }
 
   choose(rollout) {
     this.stopPlaying();
     this.chosen = rollout;
     this.show(Math.min(this.shown, this.lane.length - 1));
-    this.lanesBar.children[rollout].focus();
   }
 
   // --- the end --------------------------------------------------------------------------------------
@@ -297,6 +307,11 @@ export class Run {
   headline(kind, title, ...sentences) {
     return el("div", { class: `headline ${kind}` }, el("strong", {}, title),
       ...sentences.filter(Boolean).map((sentence) => el("p", {}, sentence)));
+  }
+
+  // Names and values below the headline.
+  list(facts) {
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 
   conclude() {
@@ -311,7 +326,7 @@ export class Run {
     const facts = [
       ["computing", duration(answer.timing_ms.compute)],
       ["waiting", duration(answer.timing_ms.queue)],
-      ["confidence", `${(answer.confidence * 100).toFixed(1)} %`],
+      ["confidence", percent(answer.confidence)],
     ];
     if (answer.rollouts) {
       facts.push(["tries", `${answer.rollouts.count}, the best is ${answer.rollouts.best + 1}`],
@@ -320,7 +335,7 @@ export class Run {
     for (const [what, { asked, given }] of Object.entries(answer.reduced ?? {})) {
       facts.push([what.replace("_", " "), `${given} of ${asked}: the server is busy`]);
     }
-    this.verdict.replaceChildren(this.headline(kind, title, stopped, this.view.about(answer)),
-      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+    this.verdict.replaceChildren(this.headline(kind, title, stopped, this.view.about(answer.answer.flat())));
+    this.list(facts);
   }
 }

@@ -1,6 +1,6 @@
 // status.js - what the server is doing now, read from /metrics once a second while one looks.
 
-import { getMetrics } from "./api.js";
+import { curl, getMetrics } from "./api.js";
 import { Notice, copyable, duration, el, plural, svg } from "./dom.js";
 
 const PERIOD_MS = 1000, KEPT = 60;
@@ -67,7 +67,7 @@ class Status {
     this.depths = el("div", { class: "bars narrow" });
     this.facts = el("dl", { class: "facts" });
     this.command = copyable("The same with curl");
-    this.command.set(`curl -s ${new URL("metrics", document.baseURI)}`);
+    this.command.set(curl("metrics"));
     this.history = [];
     this.element = el("div", { class: "view status" }, this.notice.element, this.cards,
       el("div", { class: "pair" },
@@ -92,7 +92,8 @@ class Status {
       this.notice.say(now.draining ? "The server is shutting down." : "");
       this.take(now);
     } catch (error) {
-      this.notice.say(error.message);
+      const since = this.before ? ` The figures are those of ${this.clock}.` : "";
+      this.notice.say(error.message + since);
     }
     if (this.watching) {
       clearTimeout(this.timer);
@@ -108,6 +109,7 @@ class Status {
     const ended = (moment) => Object.values(moment.halts).reduce((a, b) => a + b, 0);
     const rounds = now.rounds - before.rounds;
     this.before = now;
+    this.clock = new Date().toLocaleTimeString("en-GB");
     this.history.push({ steps: rate("steps"), puzzles: seconds > 0 ? Math.max(0, ended(now) - ended(before)) / seconds : 0,
       queue: now.queue, busy: now.busy, load: Math.min(1, rate("busySeconds") / (now.workers || 1)),
       batch: rounds > 0 ? (now.steps - before.steps) / rounds : 0 });
@@ -140,7 +142,7 @@ class Status {
     this.drawDepths(now);
     const hours = Math.max(0, Date.now() / 1000 - now.started) / 3600;
     this.facts.replaceChildren(...[
-      ["version", now.build.version], ["oneDNN", now.build.onednn],
+      ["version", now.build.version], ["computes with", now.build.onednn],
       ["up", hours < 1 ? `${(hours * 60).toFixed(0)} min` : `${hours.toFixed(1)} h`],
       ["memory", `${(now.memory / 2 ** 20).toFixed(0)} MiB`], ["CPU time", duration(now.cpu * 1000)],
       ["connections", now.connections],

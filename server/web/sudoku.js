@@ -1,7 +1,7 @@
 // sudoku.js - the Sudoku view: a board to type into, and what the model makes of it.
 
 import { Trouble } from "./api.js";
-import { Notice, el, legend, plural, svg } from "./dom.js";
+import { Notice, el, legend, plural } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Options } from "./options.js";
 import { Run } from "./run.js";
@@ -24,26 +24,33 @@ const EXAMPLES = {
 
 const WORDS = { clue: "clue", changed: "changed", broken: "breaks a rule" };
 
-function boxOf(side, row, column) {
+const UNITS = {}; // by side: the rows, columns and boxes, as lists of cells
+
+function unitsOf(side) {
   const [rows, columns] = BOXES[side];
-  return Math.floor(row / rows) * (side / columns) + Math.floor(column / columns);
+  const units = Array.from({ length: 3 * side }, () => []);
+  for (let i = 0; i < side * side; i++) {
+    const row = Math.floor(i / side), column = i % side;
+    const box = Math.floor(row / rows) * (side / columns) + Math.floor(column / columns);
+    units[row].push(i);
+    units[side + column].push(i);
+    units[2 * side + box].push(i);
+  }
+  return units;
 }
 
 // The cells, row by row, whose digit stands twice in a row, column or box.
 export function conflicts(cells, side) {
   const found = new Set();
-  const seen = new Map();
-  cells.forEach((digit, i) => {
-    const row = Math.floor(i / side), column = i % side;
-    for (const unit of [`r${row}`, `c${column}`, `b${boxOf(side, row, column)}`]) {
-      const place = `${unit}=${digit}`;
-      if (digit && seen.has(place)) {
-        found.add(i).add(seen.get(place));
-      } else {
-        seen.set(place, i);
+  for (const unit of (UNITS[side] ??= unitsOf(side))) {
+    const seen = []; // by digit, a cell that has it
+    for (const i of unit) {
+      if (cells[i] && seen[cells[i]] !== undefined) {
+        found.add(i).add(seen[cells[i]]);
       }
+      seen[cells[i]] = i;
     }
-  });
+  }
   return found;
 }
 
@@ -67,13 +74,13 @@ class Sudoku {
   constructor() {
     this.options = new Options(() => this.configure());
     this.pasted = el("textarea", { class: "paste", rows: 2, spellcheck: "false", autocapitalize: "off",
-      "aria-label": "The puzzle as text", onfocus: () => this.pasted.select(),
+      onfocus: () => this.pasted.select(),
       onchange: () => this.read(this.pasted.value),
       onkeydown: (event) => event.key === "Enter" && this.pasted.blur(),
       oninput: (event) => event.inputType === "insertFromPaste" && this.read(this.pasted.value) });
     this.notice = new Notice();
     this.examples = el("div", { class: "chips", role: "group", "aria-label": "Examples" });
-    this.board = new Grid("Sudoku", { class: "board sudoku", press: (key) => this.press(key),
+    this.board = new Grid("Sudoku", { class: "board sudoku", "aria-describedby": "sudoku-keys", press: (key) => this.press(key),
       onpaste: (event) => this.read(event.clipboardData.getData("text")) });
     this.pad = el("div", { class: "pad", role: "group", "aria-label": "Digits" });
     this.run = new Run(this, [el("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Clear")]);
@@ -81,8 +88,10 @@ class Sudoku {
       el("section", { class: "stage", "aria-label": "Puzzle" },
         this.examples, this.board.element,
         legend([["clue", "5", "clue"], ["", "5", "model"], ["changed", "5", "changed"], ["broken", "5", "breaks a rule"]]),
-        this.pad, this.pasted, this.notice.element),
+        this.pad, this.notice.element,
+        el("p", { class: "keys", id: "sudoku-keys" }, "Keys on the board: arrows, digits, Space for a blank, Enter to solve.")),
       el("section", { class: "side", "aria-label": "Thinking" }, this.run.element, this.options.element,
+        el("label", { class: "field" }, "The puzzle as text: paste one here, or on the board", this.pasted),
         this.run.command.element));
   }
 
@@ -160,14 +169,6 @@ class Sudoku {
     return { ...this.options.read(), grid: this.puzzle.map((digit) => digit || ".").join("") };
   }
 
-  given() {
-    return { answer: null };
-  }
-
-  judge(frame) {
-    return this.faults(frame.answer.flat()).size;
-  }
-
   // Cells that break a rule or differ from a clue.
   faults(cells) {
     const found = conflicts(cells, this.side);
@@ -179,18 +180,16 @@ class Sudoku {
     return found;
   }
 
-  about(answer) {
-    if (answer.valid) {
-      return "";
-    }
-    const count = this.faults(answer.answer.flat()).size;
+  about(cells) {
+    const count = this.faults(cells).size;
     return count ? `${plural(count, "cell")} of its best answer ${count === 1 ? "breaks" : "break"} a rule.` : "";
   }
 
   draw(frame) {
-    const cells = frame ? frame.answer.flat() : this.puzzle;
-    const faults = this.faults(cells);
-    const changed = new Set((frame?.changed ?? []).map(([row, column]) => row * this.side + column));
+    const cells = frame?.cells ?? this.puzzle;
+    const faults = frame ? this.run.faultsOf(frame) : this.faults(cells);
+    const changed = new Set(frame?.changed);
+    this.board.turn(frame);
     cells.forEach((digit, i) => {
       const marks = { clue: this.puzzle[i] > 0, changed: changed.has(i), broken: faults.has(i) };
       this.board.dress(i, digit || "", marks, [digit || "blank", ...Object.keys(WORDS).filter((name) => marks[name])
@@ -198,13 +197,9 @@ class Sudoku {
     });
   }
 
-  // A small picture of a step: dark for clues, marked for faults.
-  thumbnail(frame) {
-    const cells = (frame.answer ?? []).flat(), side = this.side;
-    const faults = frame.answer ? this.faults(cells) : new Set();
-    return svg("svg", { viewBox: `0 0 ${side} ${side}`, class: "thumbnail", "aria-hidden": "true" },
-      this.puzzle.map((clue, i) => svg("rect", { x: i % side + 0.06, y: Math.floor(i / side) + 0.06, width: 0.88,
-        height: 0.88, class: faults.has(i) ? "broken" : clue ? "clue" : cells[i] ? "filled" : "blank" })));
+  // In a small picture: dark for clues, marked for faults.
+  mark(frame, i) {
+    return this.run.faultsOf(frame).has(i) ? "broken" : this.puzzle[i] ? "clue" : frame.cells[i] ? "filled" : "blank";
   }
 }
 

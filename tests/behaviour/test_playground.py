@@ -1,140 +1,24 @@
-"""The playground in headless Chromium against a real server: what a person does, and what must then be seen.
-
-Where a test fails a screenshot is left in build/screenshots."""
+"""The playground in Chromium against a real server: what a person does, and what must then be seen."""
+# flake8: noqa: F811 (fixtures of other files are arguments here)
 
 import json
-import os
 import re
-import shutil
+import subprocess
 
 import pytest
 
-from conftest import EXAMPLE, PATIENCE_S, ROOT, Server, wait_until
+from browser import By, Keys, Page, browser, page  # noqa: F401 (also fixtures)
+from conftest import EXAMPLE, PATIENCE_S, Server, wait_until
 from test_arc import AUGMENT, checkpoint, data  # noqa: F401 (fixtures)
 from test_server_kinds import maze, six  # noqa: F401 (fixtures)
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="python3-selenium is not installed")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
-
-if not shutil.which("chromium") or not shutil.which("chromedriver"):
-    pytest.skip("chromium and chromium-driver are not installed", allow_module_level=True)
-
-SHOTS = os.path.join(os.environ.get("TRM_BUILD", os.path.join(ROOT, "build")), "screenshots")
-
 
 @pytest.fixture(scope="module")
-def server(maze):  # noqa: F811
+def server(maze):
     # One worker leaves a core to the browser, which else is served last and cancels what has ended.
     running = Server("--workers", "1", "--model", "maze=" + maze)
     yield running
     assert running.stop() == 0, "".join(running.log)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,1000",
-                 "--disable-background-networking", "--disable-component-update", "--no-first-run"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
-    driver.set_page_load_timeout(PATIENCE_S)
-    driver.set_script_timeout(PATIENCE_S)
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """A person at the page."""
-
-    def __init__(self, browser, server):
-        self.browser, self.server = browser, server
-        self.origin = f"http://127.0.0.1:{server.port}/"
-
-    def open(self, view):
-        self.browser.get("about:blank")
-        self.browser.get(f"{self.origin}#{view}")
-        wait_until(lambda: self.all(".view"))
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector):
-        wait_until(lambda: self.all(selector))
-        return self.all(selector)[0]
-
-    def text(self, selector):
-        return self.browser.execute_script(
-            "return [...document.querySelectorAll(arguments[0])].filter((e) => !e.hidden)"
-            ".map((e) => e.textContent).join(' ')", selector)
-
-    def click(self, label):
-        self.browser.execute_script(
-            "[...document.querySelectorAll('button, summary, a')].find((e) => e.offsetParent && "
-            "(e.textContent.trim() === arguments[0] || e.getAttribute('aria-label') === arguments[0])).click()", label)
-
-    def cells(self):
-        return self.browser.execute_script("return [...document.querySelectorAll('.board .cell')].map((e) => e.textContent)")
-
-    def board(self):
-        return "".join(cell or "." for cell in self.cells())
-
-    def marked(self, mark):
-        return self.browser.execute_script(
-            "return [...document.querySelectorAll('.board .cell')].flatMap((e, i) => e.classList.contains(arguments[0]) "
-            "? [i] : [])", mark)
-
-    def enter(self, text):
-        """Writes a puzzle into the field below the board."""
-        field = self.one(".paste")
-        field.click()
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(text, Keys.TAB)
-
-    def set_option(self, name, value):
-        fold = self.one("details:has(.options)")
-        self.browser.execute_script("arguments[0].open = true", fold)
-        field = self.one(f".options [name={name}]")
-        if field.tag_name == "select":
-            Select(field).select_by_value(value)
-        else:
-            field.clear()
-            field.send_keys(str(value), Keys.TAB)
-
-    def solve(self):
-        """Solves what is there, to the verdict."""
-        self.click("Solve")
-        wait_until(lambda: self.text(".headline, .notice"))
-
-    def place(self):
-        return self.text(".place")
-
-    def errors(self):
-        """What the console has against the page; refusals of the API, which it logs too, are no errors."""
-        return [entry["message"] for entry in self.browser.get_log("browser")
-                if entry["level"] == "SEVERE" and "the server responded with a status of 4" not in entry["message"]]
-
-    def addresses(self):
-        """Of all requests since it was last asked."""
-        events = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-
-@pytest.fixture
-def page(browser, server, request):
-    browser.get_log("performance")
-    failed = request.session.testsfailed
-    opened = Page(browser, server)
-    yield opened
-    if request.session.testsfailed > failed:
-        os.makedirs(SHOTS, exist_ok=True)
-        browser.save_screenshot(os.path.join(SHOTS, request.node.name + ".png"))
-    assert opened.errors() == []
-    for address in opened.addresses():
-        assert address.startswith((opened.origin, "about:", "data:", "chrome:")), address
 
 
 def is_solved(board):
@@ -168,19 +52,24 @@ def test_the_timeline_goes_back_to_the_puzzle_and_forward_again(page):
     page.solve()
     wait_until(lambda: page.place() == "step 5 of 5")
     last = page.board()
-    assert len(page.all(".strip")) == 4 and len(page.all(".strip:first-child rect.above, .strip:first-child rect.below")) == 5
+    bars = page.browser.execute_script("return [...document.querySelectorAll('.strip:first-child path')]"
+                                       ".map((e) => e.getAttribute('d')).join('')")
+    assert len(page.all(".strip")) == 4 and bars.count("M") == 5
     slider = page.one("input[type=range]")
     slider.send_keys(Keys.HOME)
-    assert page.place() == "puzzle" and page.board() == EXAMPLE
+    wait_until(lambda: page.place() == "puzzle")
+    assert page.board() == EXAMPLE
     slider.send_keys(Keys.ARROW_RIGHT)
-    assert page.place() == "step 1 of 5" and "." not in page.board()
+    wait_until(lambda: page.place() == "step 1 of 5")
+    assert "." not in page.board()
     assert slider.get_attribute("aria-valuetext").startswith("step 1: q ")
     changed = page.marked("changed")
     assert changed and set(changed) == {i for i, c in enumerate(EXAMPLE) if c == "."}
     slider.send_keys(Keys.END)
-    assert page.place() == "step 5 of 5" and page.board() == last
+    wait_until(lambda: page.place() == "step 5 of 5")
+    assert page.board() == last
     page.click("Step back")
-    assert page.place() == "step 4 of 5"
+    wait_until(lambda: page.place() == "step 4 of 5")
     page.click("Play")
     wait_until(lambda: page.place() == "step 5 of 5")
 
@@ -239,38 +128,32 @@ def test_options_out_of_their_range_are_explained_by_the_server(page):
     wait_until(lambda: "must be an integer from 1 to 256" in page.text(".notice"))
 
 
-def test_the_command_below_asks_the_same(page):
+def shell(command):
+    """What bash prints for a command."""
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def last_event(stream):
+    event, data = re.findall(r"^event: (\w+)\ndata: (.*)$", stream, re.M)[-1]
+    assert event == "answer", data
+    return json.loads(data)
+
+
+def test_the_command_below_asks_the_same_when_it_is_pasted_into_a_shell(page):
     page.open("sudoku")
     page.enter(EXAMPLE)
     page.set_option("max_steps", 7)
-    command = page.text(".code code")
-    assert command.startswith("curl ") and page.origin + "solve" in command
-    body = json.loads(re.search(r"-d '(.*)'$", command, re.S).group(1))
+    body = page.body()
     assert body["grid"] == EXAMPLE and body["options"]["max_steps"] == 7
-    assert page.server.post(body).json()["valid"]
-
-
-def test_the_board_has_names_for_those_who_do_not_see_it(page):
-    page.open("sudoku")
-    page.enter(EXAMPLE)
-    board = page.one(".board")
-    assert board.get_attribute("role") == "grid" and len(page.all(".board [role=row]")) == 9
-    names = [cell.get_attribute("aria-label") for cell in page.all(".board [role=gridcell]")]
-    assert len(names) == 81 and names[0] == "row 1, column 1, 5, clue" and names[2] == "row 1, column 3, blank"
-    assert len(page.all(".board [tabindex='0']")) == 1
-
-
-@pytest.mark.parametrize("view", ["sudoku", "maze"])
-def test_the_cells_of_a_board_are_squares_within_it(page, view):
-    page.open(view)
-    page.click("Solve")
-    wait_until(lambda: page.marked("changed"))
-    board, *cells = page.browser.execute_script(
-        "return ['.board', ...document.querySelectorAll('.board .cell')].map((e) => "
-        "(e.nodeType ? e : document.querySelector(e)).getBoundingClientRect().toJSON())")
-    for cell in cells:
-        assert abs(cell["width"] - cell["height"]) < 1.5
-        assert cell["left"] >= board["left"] - 1 and cell["right"] <= board["right"] + 1
+    assert last_event(shell(page.command()))["valid"]
+    page.open("maze")
+    page.set_option("max_steps", 2)
+    page.set_option("rollouts", 3)
+    assert last_event(shell(page.command()))["rollouts"]["count"] == 3
+    page.open("status")
+    assert "trm_steps_total" in shell(page.command())
 
 
 def test_tries_are_shown_side_by_side(page):
@@ -285,9 +168,9 @@ def test_tries_are_shown_side_by_side(page):
     boards = set()
     for lane in range(4):
         page.all(".lane")[lane].click()
-        assert page.all(".lane")[lane].get_attribute("aria-pressed") == "true"
+        wait_until(lambda: page.all(".lane")[lane].get_attribute("aria-pressed") == "true")
         page.one("input[type=range]").send_keys(Keys.END)
-        assert page.place() == "step 3 of 3"
+        wait_until(lambda: page.place() == "step 3 of 3")
         boards.add(page.text(".strip:first-child .strip-value"))
     assert len(boards) > 1
 
@@ -300,7 +183,7 @@ def test_a_maze_that_is_drawn_is_sent_and_answered(page):
     for index in (8, 9):
         page.all(".board .cell")[index].click()
     assert page.marked("wall") == [8, 9]
-    assert json.loads(re.search(r"-d '(.*)'$", page.text(".code code"), re.S).group(1))["grid"][:12] == "S       ##  "
+    assert page.body()["grid"][:12] == "S       ##  "
     page.set_option("max_steps", 2)
     page.solve()
     wait_until(lambda: re.search(r"in [12] steps?", page.text(".headline")))
@@ -308,36 +191,29 @@ def test_a_maze_that_is_drawn_is_sent_and_answered(page):
     assert sorted(cell for cell in page.cells() if cell) == ["G", "S"] and page.marked("wall")
 
 
-def drop(page, text):
-    page.browser.execute_script(
-        "const data = new DataTransfer(); data.setData('text', arguments[0]);"
-        "document.querySelector('.arc-view').dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, "
-        "cancelable: true}))", text)
-
-
 def test_an_arc_task_is_shown_edited_and_refused_with_a_sentence(page):
     page.open("arc")
     assert "no ARC model" in page.text(".notice")
     assert len(page.all(".arc-pair")) == 4
     task = {"train": [{"input": [[1, 2]], "output": [[2, 1]]}], "test": [{"input": [[3]]}]}
-    drop(page, json.dumps(task))
+    page.drop(json.dumps(task))
     wait_until(lambda: len(page.all(".arc-pair")) == 2)
     page.click("Edit test input 1")
     page.browser.switch_to.active_element.send_keys("7")
     page.click("Done")
     wait_until(lambda: '[[7]]' in page.one(".fold textarea").get_attribute("value"))
-    drop(page, '{"train": [], "test": []}')
+    page.drop('{"train": [], "test": []}')
     wait_until(lambda: "neither of them empty" in page.text(".notice"))
 
 
-def test_an_arc_task_gets_votes_and_an_unknown_one_advice(browser, start, data, checkpoint):  # noqa: F811
+def test_an_arc_task_gets_votes_and_an_unknown_one_advice(browser, start, data, checkpoint):
     page = Page(browser, start("--model", "arc=" + checkpoint))
     page.open("arc")
     assert "arc was trained on" in page.text(".notice.plain")
     page.click("Predict")
     wait_until(lambda: "trm-train" in page.text(".notice:not(.plain)"))
     task = data.known["known0"]
-    drop(page, json.dumps({"known0": task}))
+    page.drop(json.dumps({"known0": task}))
     page.click("Predict")
     wait_until(lambda: "Predicted" in page.text(".headline"))
     assert "task known0 of the training data" in page.text(".headline") and not page.text(".notice:not(.plain)")
@@ -376,20 +252,107 @@ def test_a_server_with_keys_is_asked_with_one(browser, start):
     page.enter(EXAMPLE)
     page.solve()
     assert "Solved" in page.text(".headline")
+    assert "KEY'" in page.command() and "a-key-of-a-client" not in page.command()
+    assert last_event(shell(page.command().replace("KEY", "a-key-of-a-client")))["valid"]
+    page.click("Status")
+    wait_until(lambda: len(page.all(".card")) == 5)
     assert page.errors() == []
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(page):
-    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                                 {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})
-    try:
-        for view in ("sudoku", "maze", "arc", "status"):
-            page.open(view)
-            if page.all(".run"):
-                page.set_option("rollouts", 3)
-                page.solve()
-            assert page.browser.execute_script(
-                "return [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 390)"
-                ".map((e) => e.outerHTML.slice(0, 80))") == [], view
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+def test_a_full_queue_is_said_with_the_time_to_wait(browser, start):
+    server = start("--workers", "1", "--slots", "1", "--max-queue", "1", "--parked-memory", "0", "--step-limit", "1000000")
+    page = Page(browser, server)
+    page.open("sudoku")
+    endless = {"grid": EXAMPLE, "options": {"max_steps": 1000000, "no_halt": True, "verify": False}}
+    streams = [server.open_stream(endless)]
+    wait_until(lambda: metric(server, "trm_slots_busy") == 1)
+    streams.append(server.open_stream(endless))
+    wait_until(lambda: metric(server, "trm_queue_length") == 1)
+    page.solve()
+    assert re.search(r"queue is full.*Try again in \S+ seconds?\.", page.text(".run .notice"))
+    assert page.one(".run .primary").is_enabled() and page.text(".run .primary") == "Solve"
+    for connection, _ in streams:
+        connection.close()
+    wait_until(lambda: metric(server, "trm_slots_busy") == 0)
+    page.solve()
+    wait_until(lambda: "Solved" in page.text(".headline"))
+    assert page.errors() == []
+
+
+def test_a_server_that_has_gone_is_said_and_found_again(browser, start):
+    server = start()
+    page = Page(browser, server)
+    page.open("sudoku")
+    page.click("Status")
+    wait_until(lambda: len(page.all(".card")) == 5)
+    assert server.stop() == 0
+    wait_until(lambda: "cannot be reached. The figures are those of" in page.text(".notice"))
+    page.click("Sudoku")
+    wait_until(lambda: page.all(".board"))
+    page.solve()
+    assert "cannot be reached" in page.text(".run .notice")
+    page.click("Maze")
+    wait_until(lambda: "cannot be reached" in page.text("main > .notice"))
+    start("--port", str(server.port))
+    page.click("Try again")
+    wait_until(lambda: page.all(".board.maze"))
+    page.click("Sudoku")
+    page.solve()
+    wait_until(lambda: "Solved" in page.text(".headline"))
+    assert page.errors() == []
+
+
+def test_an_edit_of_a_grid_can_be_cancelled_and_the_focus_comes_back(page):
+    page.open("arc")
+    before = page.one(".fold textarea").get_attribute("value")
+    page.click("Edit output 2")
+    page.browser.switch_to.active_element.send_keys("9", Keys.ESCAPE)
+    wait_until(lambda: not page.all("dialog[open]"))
+    assert page.one(".fold textarea").get_attribute("value") == before
+    page.click("Edit output 2")
+    page.browser.switch_to.active_element.send_keys("9")
+    page.click("Done")
+    wait_until(lambda: page.browser.switch_to.active_element.get_attribute("aria-label") == "Edit output 2")
+    assert json.loads(page.one(".fold textarea").get_attribute("value"))["train"][1]["output"][0][0] == 9
+
+
+# Steps of 64 tries of 64 steps, as fast as the page takes them; what the stream is asked for is counted in `asked`.
+FLOOD = """
+const rows = JSON.stringify(Array.from({length: 9}, (_, r) => Array.from({length: 9}, (_, c) => (r * 3 + c) % 9 + 1)));
+const event = (name, data) => `event: ${name}\\ndata: ${data}\\n\\n`;
+const chunks = [];
+for (let step = 1; step <= 64; step++) {
+  let text = "";
+  for (let rollout = 0; rollout < 64; rollout++) {
+    text += event("step", `{"step":${step},"rollout":${rollout},"answer":${rows},"q_halt":-1.5,"confidence":0.9,` +
+      `"changed":[[0,${rollout % 9}]],"ms":${step}}`);
+  }
+  chunks.push(new TextEncoder().encode(text));
+}
+chunks.push(new TextEncoder().encode(event("answer", `{"answer":${rows},"valid":false,"steps":64,"halted_by":"max_steps",` +
+  `"confidence":0.9,"rollouts":{"count":64,"best":5,"steps":4096},"timing_ms":{"queue":1,"compute":2,"total":3}}`)));
+const real = window.fetch;
+window.fetch = async (path, options) => path !== "solve" ? real(path, options) : new Response(new ReadableStream({
+  pull(stream) {
+    chunks.length ? stream.enqueue(chunks.shift()) : stream.close();
+  } }, { highWaterMark: 0 }), { headers: { "Content-Type": "text/event-stream" } });
+window.frames_ = window.drawings = 0;
+const count = () => { window.frames_++; requestAnimationFrame(count); };
+requestAnimationFrame(count);
+new MutationObserver(() => window.drawings++).observe(document.querySelector("input[type=range]"),
+  { attributes: true, attributeFilter: ["max", "aria-valuetext"] });
+"""
+
+
+def test_a_flood_of_steps_is_drawn_once_a_frame_at_most_and_kept_whole(page):
+    page.open("sudoku")
+    page.browser.execute_script(FLOOD)
+    page.solve()
+    drawings, frames = page.browser.execute_script("return [window.drawings, window.frames_]")
+    assert 0 < drawings <= frames + 1
+    assert len(page.all(".lane")) == 64 and "64, the best is 6" in page.text(".facts")
+    page.click("Last step")
+    wait_until(lambda: page.place() == "step 64 of 64")
+    page.all(".lane")[63].click()
+    wait_until(lambda: page.all(".lane")[63].get_attribute("aria-pressed") == "true")
+    assert page.marked("changed") == [63 % 9]
