@@ -33,7 +33,7 @@ async function troubleOf(response) {
   if (response.status === 401) {
     document.dispatchEvent(new CustomEvent("key-wanted"));
     return new Trouble(key ? "The server does not know this API key. Enter another at the top of the page."
-      : "This server asks for an API key. Enter it at the top of the page.");
+      : "This server asks for an API key. Enter it at the top of the page.", { status: 401 });
   }
   if (response.headers.get("Content-Type") !== "application/problem+json") {
     return new Trouble(`The server answered ${response.status}.`);

@@ -39,11 +39,11 @@ async function show() {
       link.removeAttribute("aria-current");
     }
   }
-  let view = null, sentence = "";
+  let view = null, trouble = null;
   try {
     view = await open(name);
   } catch (error) {
-    sentence = error.message;
+    trouble = error;
   }
   if (turn !== turns) {
     return; // another view was asked for meanwhile
@@ -51,8 +51,8 @@ async function show() {
   shown?.leave?.();
   shown = view;
   document.title = `${view ? `${TITLES[name]} - ` : ""}TRM Server playground`;
-  main.replaceChildren(...(view ? [view.element] : [notice.element, again]));
-  notice.say(sentence);
+  main.replaceChildren(...(view ? [view.element] : [notice.element, trouble.status === 401 ? "" : again]));
+  notice.say(trouble ? trouble.message : "");
   view?.enter?.();
 }
 

@@ -76,12 +76,17 @@ export function put(node, text) {
 // A line below the thing that it is about; empty when all is well. Read aloud when it appears.
 export class Notice {
   constructor(kind = "") {
+    this.isNews = !kind;
     this.element = el("p", { class: `notice ${kind}`, role: "alert", hidden: true });
   }
 
   say(sentence) {
+    const isNew = sentence && sentence !== this.element.textContent;
     this.element.textContent = sentence;
     this.element.hidden = !sentence;
+    if (isNew && this.isNews) {
+      this.element.scrollIntoView({ block: "nearest" }); // the button that was pressed may be far from here
+    }
   }
 }
 

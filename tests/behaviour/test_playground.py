@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from browser import By, Keys, Page, browser, page  # noqa: F401 (also fixtures)
+from browser import Keys, Page, browser, page  # noqa: F401 (also fixtures)
 from conftest import EXAMPLE, PATIENCE_S, Server, wait_until
 from test_arc import AUGMENT, checkpoint, data  # noqa: F401 (fixtures)
 from test_server_kinds import maze, six  # noqa: F401 (fixtures)
