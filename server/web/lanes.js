@@ -34,7 +34,9 @@ class Lane {
     const gap = side < 10 ? 0.06 : 0, width = 1 - 2 * gap;
     const outlines = Object.fromEntries(MARKS.map((mark) => [mark, ""]));
     for (let i = 0; frame && i < side * side; i++) {
-      outlines[this.view.mark(frame, i)] += `M${i % side + gap} ${Math.floor(i / side) + gap}h${width}v${width}h${-width}z`;
+      const mark = this.view.mark(frame, i), x = i % side, y = Math.floor(i / side);
+      outlines[mark] += mark === "broken" ? `M${x + 0.5} ${y}l.5 .5l-.5 .5l-.5-.5z` // a diamond, known without its colour
+        : `M${x + gap} ${y + gap}h${width}v${width}h${-width}z`;
     }
     this.drawing.setAttribute("viewBox", `0 0 ${side} ${side}`);
     this.paths.forEach((path, i) => path.setAttribute("d", outlines[MARKS[i]]));

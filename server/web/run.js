@@ -165,8 +165,8 @@ export class Run {
     if (!(error instanceof Trouble)) {
       console.error(error);
     }
+    this.verdict.replaceChildren();
     this.notice.say(error.message);
-    this.view.point?.(error.pointer);
   }
 
   // A step arrives.
@@ -222,9 +222,7 @@ export class Run {
   seek(index) {
     this.stopPlaying();
     this.show(Math.max(0, Math.min(index, this.lane.length - 1)));
-    if (this.answer) {
-      this.conclude();
-    }
+    this.conclude();
   }
 
   show(index) {
@@ -247,7 +245,7 @@ export class Run {
       if (this.shown < last) {
         this.show(calm.matches ? last : this.shown + 1);
       }
-      if (this.answer && this.shown >= this.lane.length - 1) {
+      if (!this.running && this.shown >= this.lane.length - 1) {
         this.stopPlaying();
         this.conclude();
       } else {
@@ -314,8 +312,9 @@ export class Run {
     this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 
+  // The verdict on the answer, when there is one.
   conclude() {
-    if (this.concluded === this.answer) {
+    if (!this.answer || this.concluded === this.answer) {
       return;
     }
     const answer = this.concluded = this.answer;

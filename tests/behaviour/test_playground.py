@@ -84,6 +84,7 @@ def test_cancel_frees_the_slots(page):
     wait_until(lambda: page.text(".run .primary") == "Cancel" and metric(page.server, "trm_slots_busy") > 0)
     page.click("Cancel")
     assert page.text(".run .primary") == "Solve" and "Cancelled" in page.text(".headline")
+    wait_until(lambda: page.all("[aria-label=Play]"))  # what has come is shown to its end
     wait_until(lambda: metric(page.server, "trm_puzzles_total", 'halted_by="cancelled"') == before + 1)
     wait_until(lambda: metric(page.server, "trm_slots_busy") == 0 and metric(page.server, "trm_queue_length") == 0)
 
