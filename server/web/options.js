@@ -24,6 +24,7 @@ export class Options {
       number("augment", "Images", "symmetries to try, itself first", { min: 1, value: 1 }),
       number("restart_steps", "Restart after", "steps, with other noise",
         { min: 1, required: false, placeholder: "never" }),
+      this.guesses = number("guesses", "Guesses", "cells kept at a restart", { min: 0, max: 64, value: 0 }),
       number("noise", "Noise", "its standard deviation", { min: 0.01, max: 100, step: "any", value: 0.3 }),
       number("seed", "Seed", "of noise and images", { min: 0, max: 9007199254740991, value: 0 }));
     this.element = el("details", { class: "fold" }, el("summary", {}, "Options"), this.form);
@@ -48,6 +49,7 @@ export class Options {
       this.form.max_steps.value = model.max_steps;
       this.stop.options[0].disabled = !model.verifier;
       this.stop.value = model.verifier ? "verify" : "head";
+      this.guesses.hidden = model.puzzle !== "sudoku";
     }
   }
 
@@ -67,6 +69,9 @@ export class Options {
     }
     if (this.form.restart_steps.value) {
       options.restart_steps = value("restart_steps");
+    }
+    if (!this.guesses.hidden && value("guesses") !== 0) {
+      options.guesses = value("guesses");
     }
     if (several.length || options.restart_steps) {
       Object.assign(options, { noise: value("noise"), seed: value("seed") });

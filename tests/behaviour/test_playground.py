@@ -149,7 +149,12 @@ def test_the_command_below_asks_the_same_when_it_is_pasted_into_a_shell(page):
     body = page.body()
     assert body["grid"] == EXAMPLE and body["options"]["max_steps"] == 7
     assert last_event(shell(page.command()))["valid"]
+    page.set_option("restart_steps", 3)
+    page.set_option("guesses", 4)
+    assert page.body()["options"]["guesses"] == 4
+    assert last_event(shell(page.command()))["valid"]
     page.open("maze")
+    assert not page.one("input[name=guesses]").is_displayed()
     page.set_option("max_steps", 2)
     page.set_option("rollouts", 3)
     assert last_event(shell(page.command()))["rollouts"]["count"] == 3
