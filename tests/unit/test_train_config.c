@@ -293,6 +293,12 @@ static void the_presets_are_valid(void **state) {
     assert_int_equal(conf.model.hidden_size, 96);
     conf_train_destroy(&conf);
 
+    if (conf_train_load("config/train/sudoku-wide.json", NULL, 0, &conf, &err) != TRM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(conf.model.hidden_size, 192);
+    assert_int_equal(conf.optimizer.kind, TRAIN_MUON);
+    conf_train_destroy(&conf);
+
     if (conf_train_load("config/train/demo.json", NULL, 0, &conf, &err) != TRM_OK)
         fail_msg("%s", err.text);
     assert_int_equal(conf.model.tokens, 37);
