@@ -13,7 +13,8 @@
 
 trm_status trm_file_map(const char *path, struct trm_file *file, trm_error *err) {
     *file = (struct trm_file){0};
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* A pipe without a writer would otherwise be waited for, before anyone can see that it is none of ours. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
 

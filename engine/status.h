@@ -13,7 +13,8 @@ typedef enum trm_status {
     TRM_FORMAT,      /* a file or text is not what it claims to be */
     TRM_INVALID,     /* an argument or a setting is out of its range */
     TRM_UNSUPPORTED, /* valid, but this build or machine cannot do it */
-    TRM_FULL         /* no free slot or queue place: try later */
+    TRM_FULL,        /* no free slot or queue place: try later */
+    TRM_CANCELLED    /* whoever asked for it does not want it any more */
 } trm_status;
 
 typedef struct trm_error {

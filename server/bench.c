@@ -82,11 +82,17 @@ static struct srv_bench *bench_of(struct srv_bench *first, trm_model *engine, in
     return bench ? bench : first;
 }
 
+/* The checkpoint that a job must be computed with; NULL: any. */
+static trm_model *engine_of(const struct srv_job *job) {
+    return job->parked ? trm_parked_model(job->parked) : job->group->config.engine;
+}
+
 void srv_benches_sort(struct srv_bench *first, int slots) {
     int kept = 0;
     for (int i = 0; i < first->incoming_count; i++) {
         struct srv_job *job = first->incoming[i];
-        struct srv_bench *bench = job->parked ? bench_of(first, trm_parked_model(job->parked), slots) : first;
+        trm_model *engine = engine_of(job);
+        struct srv_bench *bench = engine ? bench_of(first, engine, slots) : first;
         if (bench == first) {
             first->incoming[kept++] = job;
         } else {
@@ -100,6 +106,10 @@ void srv_benches_sort(struct srv_bench *first, int slots) {
 
 /* A new puzzle, or one that goes on. */
 static trm_status seat(struct srv_bench *bench, struct srv_job *job, int *slot, trm_error *err) {
+    trm_model *engine = engine_of(job);
+    if (engine && engine != bench->engine) {
+        return trm_fail(err, TRM_NO_MEMORY, "out of memory for a batch of another checkpoint");
+    }
     if (!job->parked) {
         const struct srv_puzzle *puzzle = srv_job_puzzle(job);
         struct trm_solve_options options = srv_job_options(job);

@@ -24,8 +24,8 @@ void srv_benches_destroy(struct srv_bench *benches); /* NULL is fine */
 int srv_benches_busy(const struct srv_bench *benches);
 bool srv_benches_have_idle(const struct srv_bench *benches);
 
-/* Incoming jobs of the first bench that were parked by an older checkpoint go to the bench of that, which is made
- * if there is none any more. A job for which that fails stays, and will be refused. */
+/* Incoming jobs of the first bench that were parked by an older checkpoint, or want one of their own, go to the bench
+ * of that, which is made if there is none (any more). A job for which that fails stays, and will be refused. */
 void srv_benches_sort(struct srv_bench *benches, int slots);
 
 /* Destroys those of a list that have nothing to do. */

@@ -62,6 +62,7 @@ struct srv_exchange {
     const char *challenge;        /* for 401 */
     const char *origin;           /* the page that may read the answer; NULL: no answer for pages */
     int retry_after_s;            /* for 429 and 503, 0: no such header */
+    char location[64];            /* "": no such header */
     bool refused, preflight, complete, suspended, gone, linger;
     bool constant; /* the answer may be kept, and asked for again by its ETag */
     uv_timer_t timer;

@@ -94,6 +94,7 @@ struct srv_turn {
 
 struct srv_group_config {
     const struct srv_model *model;
+    trm_model *engine; /* a checkpoint for this group alone, which outlives it; NULL: the model's newest */
     struct trm_solve_options options; /* max_steps >= 1; variation and stride are for srv_job_options() to set */
     int puzzles, rollouts;            /* >= 1; rollouts of each puzzle */
     int asked_rollouts, asked_steps;  /* what was asked for before the load took some of it */

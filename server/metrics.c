@@ -13,12 +13,13 @@
 #include "server/process.h"
 #include "server/routes.h"
 #include "server/server.h"
+#include "server/tasks.h"
 
 enum outcome { OK, REFUSED, SHED, FAILED, GONE, OUTCOMES };
-enum { METHODS = 5, CLASSES = 6 };
+enum { METHODS = 6, CLASSES = 6 };
 
 static const char *const outcome_names[OUTCOMES] = {"ok", "refused", "shed", "failed", "gone"};
-static const char *const method_names[METHODS] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+static const char *const method_names[METHODS] = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "other"};
 static const char *const class_names[CLASSES] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 
 /* What is counted of one route. */
@@ -298,6 +299,7 @@ void srv_metrics(struct srv_exchange *x) {
     write_server(&text, server, &stats);
     write_model_infos(&text, server->models);
     write_models(&text, server->models, models);
+    srv_tasks_write_metrics(server->tasks, &text);
     write_http(&text, server);
     write_process(&text, server->metrics->started);
     free(models);

@@ -60,21 +60,26 @@ trm_status srv_models_open(char *const *specs, int count, const struct trm_model
     return status;
 }
 
+trm_status srv_model_check(const struct srv_model *model, const trm_model *engine, const char *path, trm_error *err) {
+    struct proto_form form;
+    trm_status status = form_of(engine, &form, err);
+    if (status == TRM_OK && (form.side != model->form.side || form.sudoku_size != model->form.sudoku_size ||
+                             form.takes_tasks != model->form.takes_tasks || form.maze != model->form.maze ||
+                             form.vocab_size != model->form.vocab_size || form.symbols != model->form.symbols)) {
+        status = trm_fail(err, TRM_INVALID, "%.120s: its puzzles have another shape than those of model '%.60s'", path,
+                          model->name);
+    }
+    return status;
+}
+
 trm_status srv_model_open_again(const struct srv_model *model, const struct trm_model_options *precision,
                                 trm_model **engine, trm_error *err) {
     trm_model *opened;
-    struct proto_form form;
     trm_status status = trm_model_open(model->path, precision, &opened, err);
     if (status != TRM_OK) {
         return status;
     }
-    status = form_of(opened, &form, err);
-    if (status == TRM_OK && (form.side != model->form.side || form.sudoku_size != model->form.sudoku_size ||
-                             form.takes_tasks != model->form.takes_tasks || form.maze != model->form.maze ||
-                             form.vocab_size != model->form.vocab_size || form.symbols != model->form.symbols)) {
-        status = trm_fail(err, TRM_INVALID, "%.120s: its puzzles have another shape than those of model '%.60s'",
-                          model->path, model->name);
-    }
+    status = srv_model_check(model, opened, model->path, err);
     if (status == TRM_OK && !data_arc_index_extends(trm_model_tasks(opened), trm_model_tasks(model->engine))) {
         status = trm_fail(err, TRM_INVALID,
                           "%.120s: its puzzle identifiers are not the ARC tasks that those of model "

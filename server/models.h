@@ -32,6 +32,9 @@ trm_status srv_models_open(char *const *specs, int count, const struct trm_model
                            struct srv_models *models, trm_error *err);
 void srv_models_close(struct srv_models *models);
 
+/* TRM_INVALID unless the puzzles of `engine`, opened from `path`, have the shape and vocabulary of the model's. */
+trm_status srv_model_check(const struct srv_model *model, const trm_model *engine, const char *path, trm_error *err);
+
 /* Opens the model's file again, which may have changed, with the same `precision` as before. TRM_INVALID
  * if its puzzles have another shape or vocabulary, or its identifiers are other ARC tasks. Any thread, while nobody
  * replaces the model's checkpoint. */

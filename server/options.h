@@ -27,6 +27,11 @@ struct srv_options {
     int rollout_limit;              /* the largest rollouts of a request */
     bool adapt;                     /* less work for each request while the queue is long */
     bool verify;                    /* what a request that says nothing gets */
+    char *tasks_dir;                /* of checkpoints that are adapted to ARC tasks; NULL: none are */
+    int tasks_limit;                /* of them */
+    int tasks_queue;                /* adaptations that wait */
+    int tasks_seconds;              /* the largest budget of one */
+    int tasks_threads;              /* that one uses */
     int idle_timeout;               /* seconds */
     int head_timeout, body_timeout; /* seconds */
     int drain_timeout;              /* seconds */

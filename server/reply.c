@@ -42,12 +42,15 @@ static void each_header(const struct srv_exchange *x, void (*add)(void *to, cons
         snprintf(seconds, sizeof seconds, "%d", x->retry_after_s);
         add(to, "Retry-After", seconds);
     }
+    if (x->location[0]) {
+        add(to, "Location", x->location);
+    }
     if (srv_cors_varies(x->http->cors)) {
         add(to, "Vary", "Origin");
     }
     if (x->origin) {
         add(to, "Access-Control-Allow-Origin", x->origin);
-        add(to, "Access-Control-Expose-Headers", "Retry-After, X-Request-Id");
+        add(to, "Access-Control-Expose-Headers", "Location, Retry-After, X-Request-Id");
     }
     if (x->http->drained || x->linger || are_scarce(x->http) || has_ended(x)) {
         add(to, "Connection", "close");

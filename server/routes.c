@@ -10,6 +10,7 @@
 #include "server/reload.h"
 #include "server/server.h"
 #include "server/solve.h"
+#include "server/tasks.h"
 #include "server/web.h"
 
 static void reply_literal(struct srv_exchange *x, int status, const char *json) {
@@ -50,6 +51,8 @@ static const struct srv_route table[] = {
     {"/", "GET, HEAD", root, SRV_PUBLIC, NULL},
     {"/web/{file}", "GET, HEAD", srv_web_file, SRV_PUBLIC, NULL},
     {"/solve", "POST", srv_solve, SRV_KEYED, srv_solve_has_room},
+    {"/tasks", "GET, HEAD, POST", srv_tasks_all, SRV_KEYED, NULL},
+    {"/tasks/{id}", "GET, HEAD, DELETE", srv_tasks_one, SRV_KEYED, NULL},
     {"/models", "GET, HEAD", models, SRV_KEYED, NULL},
     {"/models/{model}/reload", "POST", srv_reload, SRV_ADMIN, NULL},
     {"/health/live", "GET, HEAD", live, SRV_PUBLIC, NULL},

@@ -16,6 +16,7 @@
 #include "server/reload.h"
 #include "server/routes.h"
 #include "server/solve.h"
+#include "server/tasks.h"
 
 enum { PING_MS = 1000, PINGS_A_STREAM = 15, SPARE_FILES = 128 };
 
@@ -40,6 +41,7 @@ static void on_ping(uv_timer_t *timer) {
             srv_exchange_ping(solve->exchange);
         }
     }
+    srv_tasks_ping(server->tasks, streams);
 }
 
 static void on_watchdog(uv_timer_t *timer) {
@@ -68,6 +70,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     server->draining = true;
     srv_notify("STOPPING=1");
     uv_timer_start(&server->drain_limit, on_drain_limit, (uint64_t)server->options->drain_timeout * 1000, 0);
+    srv_tasks_drain(server->tasks);
     srv_http_drain(server->http, on_drained);
     srv_http_pump(server->http);
 }
@@ -205,11 +208,13 @@ static void stop(struct srv_server *server) {
         srv_scheduler_stop(server->scheduler);
         srv_scheduler_collect(server->scheduler, srv_solve_update, NULL);
     }
+    srv_tasks_stop(server->tasks);
     close_handles(server);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
     srv_scheduler_destroy(server->scheduler);
     srv_http_free(server->http);
+    srv_tasks_free(server->tasks);
     srv_metrics_destroy(server->metrics);
 }
 
@@ -230,6 +235,9 @@ trm_status srv_server_run(const struct srv_options *options, const struct trm_mo
     trm_status status = srv_metrics_create(&server.metrics, err);
     if (status == TRM_OK) {
         status = start_scheduler(&server, err);
+    }
+    if (status == TRM_OK) {
+        status = srv_tasks_open(&server, &server.tasks, err);
     }
     if (status == TRM_OK) {
         status = start_http(&server, err);

@@ -14,6 +14,7 @@
 
 struct srv_metrics;
 struct srv_solve;
+struct srv_tasks;
 
 struct srv_server {
     const struct srv_options *options;
@@ -22,6 +23,7 @@ struct srv_server {
     struct srv_scheduler *scheduler;
     struct srv_http *http;
     struct srv_metrics *metrics;
+    struct srv_tasks *tasks;  /* NULL: models are not adapted to tasks here */
     struct srv_solve *solves; /* list of all requests that are being solved */
     uint64_t last_id;         /* of a request */
     uint32_t run_id;          /* differs from one start to the next */

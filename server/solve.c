@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "server/admission.h"
+#include "server/tasks.h"
 
 /* --- its memory ------------------------------------------------------------------------------------- */
 
@@ -285,7 +286,8 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
     if (!solve->model || !takes(solve->model, request, problem)) {
         return false;
     }
-    if (request->is_task && !(solve->vote = srv_vote_create(solve->model, request, problem))) {
+    if (request->is_task &&
+        !(solve->vote = srv_vote_create(solve->model, srv_tasks_shelf(server->tasks), request, problem))) {
         return false;
     }
     int puzzles = request->count * (solve->vote ? solve->vote->augment : 1);
@@ -293,6 +295,7 @@ static bool make_group(struct srv_solve *solve, const struct proto_request *requ
                             srv_scheduler_waiting(server->scheduler), &plan, problem)) {
         return false;
     }
+    plan.engine = solve->vote && solve->vote->engine != solve->model->engine ? solve->vote->engine : NULL;
     plan.every_step = solve->framing != PROTO_JSON && !solve->vote;
     solve->group = srv_group_create(&plan);
     if (!solve->group) {

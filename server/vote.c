@@ -6,32 +6,55 @@
 
 /* --- which task it is --------------------------------------------------------------------------------- */
 
-static void unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model) {
-    proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer,
-                      "%s model '%.60s'. Adapt it: trm-train --adapt makes a checkpoint for this task alone, or add "
-                      "it to the data (trm-data arc) and train",
-                      why, model);
+/* How it could be known; `adapts`: here. */
+static void unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model,
+                    bool adapts) {
+    proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer, "%s model '%.60s'. %s, or add it to the data and train",
+                      why, model,
+                      adapts ? "POST it to /tasks, which adapts the model to it"
+                             : "Adapt one to it: trm-train --adapt makes a checkpoint for this task alone");
+}
+
+/* The only task of the checkpoint that was adapted to the request's; NULL if there is none, or no shelf. */
+static const struct data_arc_entry *find_adapted(struct srv_vote *vote, const struct srv_model *model,
+                                                 struct srv_shelf *shelf, const struct proto_request *request) {
+    const struct srv_model *adapted = NULL;
+    uint8_t hash[DATA_ARC_HASH];
+    char id[SRV_TASK_ID];
+    data_arc_pairs_hash(request->task.pairs, request->task.train_count, hash);
+    srv_task_id(model->name, hash, id);
+    if (request->task_id && request->task.train_count > 0 && strcmp(request->task_id, id) != 0) {
+        return NULL;
+    }
+    trm_model *engine = srv_shelf_find(shelf, request->task_id ? request->task_id : id, &adapted);
+    if (!engine || adapted != model) {
+        return NULL;
+    }
+    trm_model_unref(vote->engine);
+    vote->engine = trm_model_ref(engine);
+    return data_arc_index_at(trm_model_tasks(engine), 0);
 }
 
 /* Finds the task by its id or its demonstrations; both must mean the same if both are there. NULL: see the problem. */
-static const struct data_arc_entry *find_entry(const struct srv_vote *vote, const struct srv_model *model,
-                                               const struct proto_request *request, struct proto_problem *problem) {
+static const struct data_arc_entry *find_trained(const struct srv_vote *vote, const struct srv_model *model,
+                                                 bool adapts, const struct proto_request *request,
+                                                 struct proto_problem *problem) {
     const data_arc_index *index = trm_model_tasks(vote->engine);
     const struct data_arc_entry *named = NULL, *same = NULL;
     if (!index) {
         proto_problem_set(problem, PROTO_UNKNOWN_TASK, "",
                           "model '%.60s' does not say which tasks it was trained on: put its tasks.safetensors "
-                          "(trm-data arc) beside the checkpoint",
-                          model->name);
+                          "(trm-data arc) beside the checkpoint%s",
+                          model->name, adapts ? ", or POST the task to /tasks" : "");
         return NULL;
     }
     const char *id = request->task_id;
     if (id && !(named = data_arc_index_find(index, id))) {
-        unknown(problem, "/task_id", "there is no such task among those of", model->name);
+        unknown(problem, "/task_id", "there is no such task among those of", model->name, adapts);
         return NULL;
     }
     if ((!id || request->task.train_count > 0) && !(same = data_arc_index_recognise(index, &request->task))) {
-        unknown(problem, "/task/train", "these demonstrations are of no task of", model->name);
+        unknown(problem, "/task/train", "these demonstrations are of no task of", model->name, adapts);
         return NULL;
     }
     if (named && same && memcmp(named->hash, same->hash, DATA_ARC_HASH) != 0) {
@@ -55,8 +78,8 @@ static bool open_ballots(struct srv_vote *vote, struct proto_problem *problem) {
     return complete || proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
 }
 
-struct srv_vote *srv_vote_create(const struct srv_model *model, const struct proto_request *request,
-                                 struct proto_problem *problem) {
+struct srv_vote *srv_vote_create(const struct srv_model *model, struct srv_shelf *shelf,
+                                 const struct proto_request *request, struct proto_problem *problem) {
     struct srv_vote *vote = calloc(1, sizeof *vote);
     if (!vote) {
         proto_problem_set(problem, PROTO_INTERNAL, "", "out of memory");
@@ -65,7 +88,10 @@ struct srv_vote *srv_vote_create(const struct srv_model *model, const struct pro
     vote->engine = trm_model_ref(model->engine);
     vote->tests = vote->open = request->task.test_count;
     vote->to_the_end = request->options.no_halt;
-    vote->entry = find_entry(vote, model, request, problem);
+    vote->entry = shelf ? find_adapted(vote, model, shelf, request) : NULL;
+    if (!vote->entry) {
+        vote->entry = find_trained(vote, model, shelf != NULL, request, problem);
+    }
     vote->known_by = request->task_id ? "task_id" : "content";
     bool good = vote->entry != NULL;
     if (good) {

@@ -7,9 +7,10 @@
 #include "proto/request.h"
 #include "proto/vote.h"
 #include "server/job.h"
+#include "server/shelf.h"
 
 struct srv_vote {
-    trm_model *engine; /* a reference: whose index it is */
+    trm_model *engine; /* a reference: whose index it is, and what computes it */
     const struct data_arc_entry *entry;
     const char *known_by;     /* "task_id" or "content" */
     int tests, augment;       /* puzzle a * tests + t of the group is augmentation a of test t */
@@ -23,9 +24,10 @@ struct srv_vote {
     } * ballots;   /* [tests] */
 };
 
-/* For a request with a task: finds it among those of `model`. NULL with *problem filled in if it is not known. */
-struct srv_vote *srv_vote_create(const struct srv_model *model, const struct proto_request *request,
-                                 struct proto_problem *problem);
+/* For a request with a task: finds it among those of `model`, or among those that it was adapted to, if there is a
+ * shelf of these. NULL with *problem filled in if it is not known. */
+struct srv_vote *srv_vote_create(const struct srv_model *model, struct srv_shelf *shelf,
+                                 const struct proto_request *request, struct proto_problem *problem);
 void srv_vote_destroy(struct srv_vote *vote); /* NULL is fine */
 
 /* Fills in the puzzles of `group`, tests * augment of them. */

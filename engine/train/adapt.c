@@ -35,6 +35,7 @@ struct adaptation {
     struct data_arc_augment *augments; /* [1 + options->augment], the first leaves the task as it is */
     struct data_rng rng;
     struct train_adapt_progress progress;
+    bool spent; /* whoever follows the progress says so */
     double started;
     char *index_path;              /* beside the checkpoint */
     char name[DATA_ARC_FULL_NAME]; /* of the identifier that was asked for last */
@@ -134,7 +135,9 @@ static trm_status create_core(struct adaptation *a, trm_error *err) {
         .puzzle_emb_lr = EMBEDDING_LR,
         .puzzle_emb_weight_decay = WEIGHT_DECAY,
         .ema_rate = AVERAGE_RATE,
-        .ema_ramp = true};
+        .ema_ramp = true,
+        .cancelled = a->options->cancelled,
+        .cancelled_arg = a->options->arg};
     trm_status status = model_layout_create(&a->config, &a->layout, err);
     return status == TRM_OK ? train_core_create(&a->config, a->layout, &options, &a->core, err) : status;
 }
@@ -168,7 +171,7 @@ static trm_status start(struct adaptation *a, trm_error *err) {
 /* ---- training ---- */
 
 static bool is_spent(const struct adaptation *a) {
-    return a->progress.share >= 1.0 || (a->options->stop && *a->options->stop);
+    return a->progress.share >= 1.0 || a->spent;
 }
 
 static void follow(struct adaptation *a, const struct train_metrics *metrics) {
@@ -188,7 +191,7 @@ static void follow(struct adaptation *a, const struct train_metrics *metrics) {
     if (p->share > 1.0)
         p->share = 1.0;
     if (o->progress)
-        o->progress(o->progress_arg, p);
+        a->spent = !o->progress(o->arg, p);
 }
 
 static trm_status advance(struct adaptation *a, trm_error *err) {

@@ -6,8 +6,6 @@
 #ifndef TRM_ENGINE_TRAIN_ADAPT_H
 #define TRM_ENGINE_TRAIN_ADAPT_H
 
-#include <signal.h>
-
 #include "engine/data/arc_task.h"
 #include "engine/status.h"
 
@@ -20,6 +18,10 @@ struct train_adapt_progress {
     double exact;    /* likewise: the share of demonstrations of which every cell is right */
 };
 
+/* What is good for tasks that nobody knows anything of. */
+enum { TRAIN_ADAPT_AUGMENT = 31 };
+#define TRAIN_ADAPT_LR 1e-4
+
 struct train_adapt_options {
     const char *model;   /* checkpoint of an ARC model */
     const char *out;     /* X.safetensors, and X.tasks.safetensors (arc_index.h): both replaced */
@@ -30,14 +32,16 @@ struct train_adapt_options {
     double lr;           /* of the weights */
     uint64_t seed;
     int threads;
-    const volatile sig_atomic_t *stop; /* when it turns nonzero the budget is spent; may be NULL */
-    void (*progress)(void *arg, const struct train_adapt_progress *progress); /* after each update; may be NULL */
-    void *progress_arg;
+    /* After each update, on the calling thread; false: the budget is spent. May be NULL. */
+    bool (*progress)(void *arg, const struct train_adapt_progress *progress);
+    /* Many times in an update, on any thread that works; true: TRM_CANCELLED, and no file is written. May be NULL. */
+    bool (*cancelled)(void *arg);
+    void *arg; /* of both */
 };
 
 /* Adapts to `task`, which must have a name and a demonstration. TRM_INVALID for a model of other puzzles or without
- * puzzle embedding. With a budget of updates alone the same seed gives the same checkpoint. The thread that calls it
- * works, with helpers. */
+ * puzzle embedding, TRM_CANCELLED if it was. With a budget of updates alone the same seed gives the same checkpoint.
+ * The thread that calls it works, with helpers. */
 trm_status train_adapt(const struct data_arc_task *task, const struct train_adapt_options *options,
                        struct train_adapt_progress *result, trm_error *err);
 

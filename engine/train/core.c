@@ -433,6 +433,8 @@ static trm_status run_chunk(train_core *core, struct shard *shard, int at, trm_e
     const size_t logits_size = (size_t)c->seq_len * (size_t)c->vocab_size;
     struct train_row *rows = &core->rows[core->first + at];
     float *q = core->q + 2 * (size_t)at;
+    if (core->options.cancelled && core->options.cancelled(core->options.cancelled_arg))
+        return trm_fail(err, TRM_CANCELLED, "cancelled");
     load_chunk(core, shard, rows);
     trm_status status = model_runner_step(shard->runner, true, err);
     if (status != TRM_OK)

@@ -42,6 +42,10 @@ struct train_core_options {
     double ema_rate; /* 0: no average, ema is the weights */
     bool ema_ramp;
     train_comm *comm; /* the processes that share each batch; NULL: this one alone */
+    /* Asked before each few puzzles, by the thread that would step them: true ends the step with TRM_CANCELLED, after
+     * which the core can only be destroyed. May be NULL. */
+    bool (*cancelled)(void *arg);
+    void *cancelled_arg;
 };
 
 /* A carried puzzle. */

@@ -85,14 +85,15 @@ static bool parse_rate(const char *text, double *rate) {
     return end != text && *end == '\0' && *rate > 0 && *rate <= 1;
 }
 
-/* Redraws one line on the terminal, five times a second. */
-static void show_progress(void *arg, const struct train_adapt_progress *p) {
+/* Redraws one line on the terminal, five times a second; `arg` is when it last did, NULL where there is none. */
+static bool show_progress(void *arg, const struct train_adapt_progress *p) {
     double *shown = arg;
-    if (p->seconds - *shown < 0.2 && p->share < 1.0)
-        return;
+    if (!shown || (p->seconds - *shown < 0.2 && p->share < 1.0))
+        return !stop_requested;
     *shown = p->seconds;
     fprintf(stderr, "\r%3.0f%%  update %d  loss %.4f  cells %.1f%%  demonstrations %.1f%% \033[K", 100 * p->share,
             p->updates, p->loss, 100 * p->accuracy, 100 * p->exact);
+    return !stop_requested;
 }
 
 /* Reads the task at `path`; its name is that of the file. */
@@ -124,17 +125,15 @@ static int adapt(const char *path, struct train_adapt_options options) {
     struct train_adapt_progress result;
     double shown = 0;
     trm_error err = {""};
-    if (isatty(STDERR_FILENO)) {
-        options.progress = show_progress;
-        options.progress_arg = &shown;
-    }
+    options.progress = show_progress;
+    options.arg = isatty(STDERR_FILENO) ? &shown : NULL;
     options.threads = trm_core_count();
     if (options.updates == 0 && options.seconds <= 0)
         options.seconds = 300;
     trm_status status = read_task(path, &task, &err);
     if (status == TRM_OK)
         status = train_adapt(&task, &options, &result, &err);
-    if (options.progress)
+    if (options.arg)
         fputs("\r\033[K", stderr);
     if (status == TRM_OK)
         printf("%s: %d updates in %.1f s; of the demonstrations %.1f%% right, cells %.1f%%; in %s\n", task.name,
@@ -155,7 +154,7 @@ int main(int argc, char **argv) {
         {"seed", required_argument, NULL, 'S'},    {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0}};
     struct train_run_options options = {.stop = &stop_requested};
-    struct train_adapt_options adapting = {.stop = &stop_requested, .augment = 31, .lr = 1e-4};
+    struct train_adapt_options adapting = {.augment = TRAIN_ADAPT_AUGMENT, .lr = TRAIN_ADAPT_LR};
     const char *config = NULL, *task = NULL, *only_adapt = NULL;
     long number = 0;
     const char **sets = calloc((size_t)argc, sizeof *sets);

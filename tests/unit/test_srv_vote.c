@@ -41,7 +41,7 @@ static struct fixture open_fixture(const char *body) {
     struct fixture f;
     struct proto_problem problem;
     assert_true(proto_request_read(body, strlen(body), &limits, &f.request, &problem));
-    f.vote = srv_vote_create(&models.items[0], &f.request, &problem);
+    f.vote = srv_vote_create(&models.items[0], NULL, &f.request, &problem);
     assert_non_null(f.vote);
     const struct srv_group_config config = {.model = &models.items[0],
                                             .options = {.max_steps = 2},
