@@ -73,6 +73,10 @@ COMPARE_MINUTES ?= 20
 COMPARE_SEEDS   ?= 3
 COMPARE_FLAGS   ?=
 
+# Of each task that `make arc-unseen` adapts a model to, and what else tests/bench/unseen.py --help has.
+SECONDS      ?= 120
+UNSEEN_FLAGS ?=
+
 # What `make load` is asked: see tests/load/measure.py --help.
 LOAD_FLAGS ?=
 
@@ -83,6 +87,7 @@ Q := $(if $(V),,@)
 SUDOKU      ?= ../shared/data/sudoku/train.csv
 SUDOKU_TEST ?= $(wildcard ../shared/data/sudoku/test.csv)
 ARC         ?= ../shared/data/arc/arc-agi
+ARC_UNSEEN  ?= config/data/arc-unseen.txt
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
@@ -106,7 +111,7 @@ CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh docker/healthy docker/prove-image.sh docker/prove-manifests.sh tests/run.sh tests/chroot.sh .ci/run
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data arc-data man install install-files readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data arc-data arc-hour-data arc-unseen man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -221,7 +226,15 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 
 arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trains on, from ARC=arc-agi (a prefix)
 	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \
-	    --out $(BUILD)/data/arc
+	    --without $(ARC_UNSEEN) --out $(BUILD)/data/arc
+
+arc-hour-data: $(BUILD)/trm-data ## Make the smaller one that config/train/arc-hour.json trains on
+	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 1 --seed 1 \
+	    --without $(ARC_UNSEEN) --out $(BUILD)/data/arc-hour
+
+arc-unseen: $(BUILD)/trm-server ## Adapt an ARC model to 20 tasks that it has not seen, print how many it solves (MODEL=FILE SECONDS=120 UNSEEN_FLAGS=)
+	@/usr/bin/python3 tests/bench/unseen.py --build $(BUILD) --model '$(MODEL)' --from $(ARC) --tasks $(ARC_UNSEEN) \
+	    --seconds $(SECONDS) $(UNSEEN_FLAGS)
 
 man: $(PROGRAMS:$(BUILD)/%=$(BUILD)/man/%.1) ## Write manual pages into build/man/, from what the programs say of themselves
 

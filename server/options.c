@@ -57,7 +57,7 @@ static const struct option table[] = {
      "adapts ARC models to the tasks of POST /tasks, and keeps what comes of it here, for this server alone"},
     {"tasks-limit", NUMBER, AT(tasks_limit), "16", 1, 10000, NULL, "N",
      "adapted tasks that are kept, on disk and in memory; the longest unused one makes room"},
-    {"tasks-queue", NUMBER, AT(tasks_queue), "8", 0, 1000, NULL, "N",
+    {"tasks-queue", NUMBER, AT(tasks_queue), "8", 1, 1000, NULL, "N",
      "tasks that may wait for their adaptation; more are answered 429"},
     {"tasks-seconds", NUMBER, AT(tasks_seconds), "600", 1, 86400, NULL, "SECONDS",
      "the most that one adaptation may take, of which there is one at a time, at the lowest priority"},

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/file.h"
@@ -91,9 +92,13 @@ static void remove_files(const struct srv_shelf *shelf, const char *id) {
     free(path);
 }
 
+/* The kernel's own "now" may be that of some milliseconds ago, and the same for several files. */
 static void touch(const struct srv_shelf *shelf, const char *id) {
+    struct timespec times[2];
     char *path = path_of(shelf, id, ENDING);
-    if (path && utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) != 0) {
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[1] = times[0];
+    if (path && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) != 0) {
         srv_log(SRV_WARN, "the time of an adapted task's file stays as it was", "id=%s reason=%s", id, strerror(errno));
     }
     free(path);

@@ -9,8 +9,8 @@
 /* How it could be known; `adapts`: here. */
 static void unknown(struct proto_problem *problem, const char *pointer, const char *why, const char *model,
                     bool adapts) {
-    proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer, "%s model '%.60s'. %s, or add it to the data and train",
-                      why, model,
+    proto_problem_set(problem, PROTO_UNKNOWN_TASK, pointer,
+                      "%s model '%.60s'. %s, or add it to the data (trm-data arc) and train", why, model,
                       adapts ? "POST it to /tasks, which adapts the model to it"
                              : "Adapt one to it: trm-train --adapt makes a checkpoint for this task alone");
 }

@@ -120,6 +120,8 @@ static void number_puzzles(struct build *build) {
 static trm_status plan(struct build *build, trm_error *err) {
     const struct data_arc_build_options *o = build->options;
     trm_status status = data_arc_tasks_load(o->prefix, o->subsets, o->subset_count, &build->tasks, err);
+    if (status == TRM_OK && o->without)
+        status = data_arc_tasks_drop(&build->tasks, o->without, err);
     if (status != TRM_OK)
         return status;
     for (size_t i = 0; i < build->tasks.count; i++)

@@ -17,6 +17,7 @@ struct data_arc_build_options {
     int subset_count;
     int augment; /* augmentations of each task, as many as there are different ones at most */
     uint64_t seed;
+    const char *without; /* a file that names tasks which are left out: data_arc_tasks_drop(); NULL: none */
     const char *dir;
 };
 

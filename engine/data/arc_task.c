@@ -1,6 +1,7 @@
 /* arc_task.c - see arc_task.h. What is read may come from strangers: every grid is checked. No state. */
 #include "engine/data/arc_task.h"
 
+#include <errno.h>
 #include <nettle/sha2.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -282,6 +283,39 @@ trm_status data_arc_tasks_load(const char *prefix, char *const *subsets, int sub
         status = trm_fail(err, TRM_FORMAT, "%s: no task", prefix);
     if (status != TRM_OK)
         data_arc_tasks_release(tasks);
+    return status;
+}
+
+/* Drops those of one name; false if there is none. */
+static bool drop_named(struct data_arc_tasks *tasks, const char *name) {
+    size_t kept = 0;
+    const size_t before = tasks->count;
+    for (size_t i = 0; i < before; i++) {
+        if (strcmp(tasks->items[i].name, name) == 0) {
+            data_arc_task_release(&tasks->items[i]);
+            continue;
+        }
+        tasks->items[kept] = tasks->items[i];
+        tasks->subsets[kept++] = tasks->subsets[i];
+    }
+    tasks->count = kept;
+    return kept < before;
+}
+
+trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, trm_error *err) {
+    char line[256];
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return trm_fail(err, TRM_IO, "%s: %s", path, strerror(errno));
+    trm_status status = TRM_OK;
+    while (status == TRM_OK && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "# \t\r\n")] = '\0';
+        if (line[0] && !drop_named(tasks, line))
+            status = trm_fail(err, TRM_FORMAT, "%s: there is no task \"%.64s\"", path, line);
+    }
+    if (status == TRM_OK && ferror(file))
+        status = trm_fail(err, TRM_IO, "%s: cannot be read", path);
+    fclose(file);
     return status;
 }
 

@@ -46,6 +46,10 @@ trm_status data_arc_tasks_load(const char *prefix, char *const *subsets, int sub
 
 /* Reads one file {"name": task, ...}, as test_puzzles.json. */
 trm_status data_arc_tasks_load_file(const char *path, struct data_arc_tasks *tasks, trm_error *err);
+
+/* Drops the tasks whose names are in the file `path`, one a line; empty lines and what follows a # are skipped.
+ * TRM_FORMAT for a name that no task has. */
+trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, trm_error *err);
 void data_arc_tasks_release(struct data_arc_tasks *tasks);
 
 #endif

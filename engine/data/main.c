@@ -28,7 +28,8 @@ static const char HELP[] =
     "       trm-data clean --csv FILE --test FILE_OR_DIR ... --out FILE [--limit N] [--json]\n"
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
     "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
-    "       trm-data arc --from PREFIX --subsets A,B --out DIR [--test A] [--augment N] [--seed S] [--json]\n"
+    "       trm-data arc --from PREFIX --subsets A,B --out DIR [--test A] [--augment N] [--seed S]\n"
+    "                [--without FILE] [--json]\n"
     "       trm-data arc --from PREFIX --subsets A,B --out DIR --identifiers FILE [--json]\n"
     "       trm-data --help | --version\n"
     "\n"
@@ -49,7 +50,7 @@ static const char HELP[] =
     "           DIR/test with the tests of the subsets named by --test, on which nothing trains. "
     "DIR/tasks.safetensors\n"
     "           tells servers which task each identifier is; with --identifiers it alone is written, for a data set\n"
-    "           that the original's script made.\n"
+    "           that the original's script made. --without FILE leaves out the tasks that it names, one a line.\n"
     "\n"
     "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros;\n"
     "mazes are written with # (wall), space, S (start), G (goal) and o (path).\n"
@@ -61,7 +62,7 @@ static const char HELP[] =
 /* What the command line asked for; every command uses some of it. */
 struct options {
     const char *csv, *out, *split, *config, *puzzle;
-    const char *from, *subsets, *test, *identifiers;
+    const char *from, *subsets, *test, *identifiers, *without;
     const char *tests[MAX_TESTS]; /* [test_count] */
     int test_count;
     long limit, augment, size, count, threads, min_moves;
@@ -123,7 +124,8 @@ enum option_code {
     SUBSETS,
     TEST,
     TEST_SET,
-    IDENTIFIERS
+    IDENTIFIERS,
+    WITHOUT
 };
 
 static bool take_option(int code, const char *value, struct options *options) {
@@ -148,6 +150,9 @@ static bool take_option(int code, const char *value, struct options *options) {
         return true;
     case IDENTIFIERS:
         options->identifiers = value;
+        return true;
+    case WITHOUT:
+        options->without = value;
         return true;
     case LIMIT:
         return trm_parse_number(value, 1, INT32_MAX, &options->limit);
@@ -664,6 +669,7 @@ static int run_arc(int argc, char **argv) {
                                           {"augment", required_argument, NULL, AUGMENT},
                                           {"seed", required_argument, NULL, SEED},
                                           {"identifiers", required_argument, NULL, IDENTIFIERS},
+                                          {"without", required_argument, NULL, WITHOUT},
                                           {"json", no_argument, NULL, JSON},
                                           {0}};
     struct options options;
@@ -682,6 +688,7 @@ static int run_arc(int argc, char **argv) {
                                                   .subset_count = count,
                                                   .augment = (int)options.augment,
                                                   .seed = options.seed,
+                                                  .without = options.without,
                                                   .dir = options.out};
     int result;
     if (!subsets || (options.test && !test))

@@ -21,6 +21,7 @@ export class Trouble extends Error {
     super(sentence);
     this.pointer = problem.pointer;
     this.status = problem.status;
+    this.type = problem.type;
   }
 }
 
@@ -102,6 +103,33 @@ export async function* solve(body, signal) {
   if (!whole) {
     throw new Trouble("The stream ended without an answer.");
   }
+}
+
+// The largest budget of an adaptation in seconds, or 0 where models are not adapted to tasks.
+export async function getTaskSeconds() {
+  try {
+    return (await (await ask("tasks")).json()).seconds_limit;
+  } catch (error) {
+    if (error.status === 404) {
+      return 0;
+    }
+    throw error;
+  }
+}
+
+// Adapts a model to a task that it does not know: yields its status whenever that has changed, to the end.
+export async function* adapt(body, signal) {
+  const json = { "Content-Type": "application/json" };
+  const begun = await (await ask("tasks", { method: "POST", body: JSON.stringify(body), signal, headers: json })).json();
+  yield begun;
+  const response = await ask(`tasks/${begun.id}`, { signal, headers: { Accept: "text/event-stream" } });
+  for await (const [, status] of messages(response.body)) {
+    yield status;
+  }
+}
+
+export async function cancelTask(id) {
+  await ask(`tasks/${id}`, { method: "DELETE" });
 }
 
 // A request to `path` for a shell; `body` is posted and its answer streamed. KEY stands for the key, which is not shown.

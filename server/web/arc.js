@@ -1,6 +1,6 @@
 // arc.js - the ARC view: a task as pairs of grids, to look at and to edit, and the model's votes.
 
-import { Trouble, curl, solve } from "./api.js";
+import { Trouble, adapt, cancelTask, curl, getTaskSeconds, solve } from "./api.js";
 import { TASKS } from "./arc-tasks.js";
 import { Notice, copyable, duration, el, plural, svg } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -130,8 +130,99 @@ class Editor {
   }
 }
 
+// Teaches the model a task that it does not know: how long, how far, and then `done()`.
+class Teacher {
+  constructor(task, done) {
+    this.task = task;
+    this.done = done;
+    this.notice = new Notice();
+    this.seconds = el("input", { type: "number", name: "seconds", min: 1, value: 120, required: true });
+    this.go = el("button", { type: "button", class: "primary", onclick: () => (this.abort ? this.cancel() : this.run()) });
+    this.bar = el("progress", { max: 1, value: 0, "aria-label": "Adaptation" });
+    this.state = el("span", { role: "status" });
+    this.track = el("div", { class: "ballot" }, this.bar, this.state);
+    this.element = el("section", { class: "panel teacher", "aria-label": "Adaptation", hidden: true }, el("h2", {}, "Teach the model this task"),
+      el("p", {}, "A copy of the model is trained on the demonstrations, while the server goes on solving. Whether that is enough, the answer will show."),
+      el("div", { class: "go" }, this.go, el("label", {}, "Seconds ", this.seconds)), this.track, this.notice.element);
+    this.setRunning(null);
+  }
+
+  // Shown where the server adapts models at all.
+  async offer() {
+    const most = await getTaskSeconds();
+    this.seconds.max = most;
+    this.seconds.value = Math.min(this.seconds.valueAsNumber || 120, most);
+    this.element.hidden = !most;
+  }
+
+  // Another task: what runs goes on at the server, and is found again.
+  leave() {
+    this.abort?.abort();
+    this.setRunning(null);
+    this.notice.say("");
+    this.element.hidden = true;
+  }
+
+  setRunning(abort) {
+    this.abort = abort;
+    this.id = null;
+    this.track.hidden = !abort;
+    this.go.textContent = abort ? "Cancel" : "Adapt";
+    this.go.classList.toggle("cancel", Boolean(abort));
+  }
+
+  async cancel() {
+    const id = this.id;
+    this.abort.abort();
+    this.setRunning(null);
+    try {
+      await (id && cancelTask(id));
+    } catch (error) {
+      this.notice.say(error.message);
+    }
+  }
+
+  show({ state, ahead, budget_s, progress }) {
+    this.bar.value = progress?.share ?? 0;
+    this.state.textContent = state === "waiting" ? `waits for ${plural(ahead, "other task")}`
+      : progress ? `${duration(progress.seconds * 1000)} of ${budget_s} s, ${plural(progress.updates, "update")}, ` +
+        `${(progress.accuracy * 100).toFixed(0)} % of the cells and ${(progress.exact * 100).toFixed(0)} % of the demonstrations right`
+        : "begins";
+  }
+
+  async run() {
+    const abort = new AbortController();
+    let last = {};
+    this.notice.say("");
+    this.setRunning(abort);
+    this.show({ state: "running" });
+    try {
+      for await (last of adapt({ task: this.task(), options: { seconds: this.seconds.valueAsNumber } }, abort.signal)) {
+        this.id = last.id;
+        this.show(last);
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        this.notice.say(error.message);
+      }
+    }
+    if (this.abort !== abort) {
+      return;
+    }
+    this.setRunning(null);
+    if (last.state === "done") {
+      this.done();
+    } else if (last.state === "failed") {
+      this.notice.say(`The adaptation failed: ${last.detail}.`);
+    } else if (last.state === "cancelled") {
+      this.notice.say("The adaptation was cancelled.");
+    }
+  }
+}
+
 class Arc {
   constructor() {
+    this.teacher = new Teacher(() => this.request().task, () => this.predict());
     this.notice = new Notice();
     this.obstacle = new Notice("plain");
     this.editor = new Editor();
@@ -155,7 +246,7 @@ class Arc {
           onclick: () => this.set(name, structuredClone(task)) }, name)),
         el("button", { type: "button", class: "chip", onclick: () => this.file.click() }, "Open a file"), this.file,
         el("label", { class: "check" }, this.digits, "Show digits")),
-      this.obstacle.element, this.notice.element,
+      this.obstacle.element, this.notice.element, this.teacher.element,
       this.pairs, this.tests,
       el("div", { class: "go" }, this.go, el("label", {}, "Augmentations that vote", this.augment)), this.verdict,
       el("details", { class: "fold" }, el("summary", {}, "The task as JSON"), this.text),
@@ -194,6 +285,7 @@ class Arc {
 
   set(name, task) {
     this.cancel();
+    this.teacher.leave();
     this.name = name;
     this.task = task;
     this.votes = [];
@@ -253,6 +345,9 @@ class Arc {
       if (error.name !== "AbortError") {
         this.notice.say(error.message);
       }
+      if (error.type === "urn:trm-server:unknown-task") {
+        await this.teacher.offer();
+      }
     } finally {
       if (this.abort === abort) {
         this.setRunning(null);
@@ -262,9 +357,10 @@ class Arc {
 
   conclude(answer) {
     const known = answer.known_by === "content" ? "It was recognised by its demonstrations" : "It was found by its name";
+    const adapted = /^[0-9a-f]{32}$/.test(answer.task_id);
     this.verdict.replaceChildren(el("div", { class: "headline plain" },
       el("strong", {}, answer.expired ? "The time was up" : "Predicted"),
-      el("p", {}, `${known}: task ${answer.task_id} of the training data. ${plural(answer.steps, "step")} of all augmentations in ` +
+      el("p", {}, `${known}: ${adapted ? "the model was adapted to it" : `task ${answer.task_id} of the training data`}. ${plural(answer.steps, "step")} of all augmentations in ` +
         `${duration(answer.timing_ms.total)}.`)));
   }
 

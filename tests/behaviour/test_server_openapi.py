@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jsonschema
 import pytest
 
+from test_adapt import CONFIG, OTHER, TASK, write_model
 from conftest import EXAMPLE, PATIENCE_S, ROOT, Reply, Server, model_path
 from test_server_life import occupy, wait_until
 
@@ -26,6 +27,7 @@ INPUT = {"name": "grid", "shape": [1, 81], "datatype": "INT32",
 ONE_STEP = {"max_steps": 1}
 BODIES = {"/solve": {"grid": EXAMPLE, "options": ONE_STEP},
           "/v2/models/{model}/infer": {"inputs": [INPUT], "parameters": ONE_STEP}}
+BODIES["/tasks"] = {"task": TASK, "options": {"seconds": 1}}
 BODIES["/v2/models/{model}/versions/1/infer"] = BODIES["/v2/models/{model}/infer"]
 
 
@@ -69,6 +71,7 @@ class Stage:
     def __init__(self, plain):
         self.servers = {"plain": plain}
         self.held = []
+        self.folder = tempfile.TemporaryDirectory()
         self.model = plain.get("/models").json()["models"][0]["name"]
 
     def at(self, name):
@@ -98,6 +101,35 @@ class Stage:
         wait_until(lambda: server.post(refused).status != 200)
         return server
 
+    def adapting(self, name, *flags):
+        """A server that adapts a tiny ARC model to tasks, beside one for Sudoku that can be kept busy."""
+        model = write_model(os.path.join(self.folder.name, name + ".safetensors"), CONFIG)
+        return Server("--model", "arc=" + model, "--tasks-dir", os.path.join(self.folder.name, name), *flags)
+
+    def start_tasks(self):
+        return self.adapting("tasks")
+
+    def start_tasks_full(self):
+        """One adaptation runs, and the only other one that may waits."""
+        server = self.adapting("full", "--tasks-queue", "1")
+        for colour in range(1, 3):
+            task = {"train": [{"input": [[colour]], "output": [[9]]}], "test": [{"input": [[colour]]}]}
+            body = json.dumps({"task": task, "options": {"seconds": 300}})
+            place = server.request("POST", "/tasks", body).headers["Location"]
+            if colour == 1:
+                wait_until(lambda: server.get(place).json()["state"] == "running")
+        return server
+
+    def start_tasks_impatient(self):
+        return self.adapting("impatient", "--body-timeout", "1")
+
+    def start_tasks_draining(self):
+        server = self.adapting("draining", "--drain-timeout", "3600", "--step-limit", "1000000")
+        self.held.append(occupy(server))
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: server.get("/health/ready").status == 503)
+        return server
+
     def start_draining(self):
         server = Server("--drain-timeout", "3600", "--step-limit", "1000000", "--admin-key", KEY)
         self.held.append(occupy(server))
@@ -110,6 +142,7 @@ class Stage:
             if name != "plain":
                 server.process.kill()
                 server.process.wait(PATIENCE_S)
+        self.folder.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +152,15 @@ def stage(shared_server):
     built.close()
 
 
-def send(stage, path, verb, at="plain", model=None, file="app.js", body=None, headers=None):
-    body = BODIES.get(path) if body is None else body
-    path = path.replace("{model}", model or stage.model).replace("{file}", file)
+def send(stage, path, verb, at="plain", model=None, file="app.js", body=None, headers=None, task=None):
+    body = (BODIES.get(path) if verb == "post" else None) if body is None else body
+    path = path.replace("{model}", model or stage.model).replace("{file}", file).replace("{id}", task or "0")
     data = body if isinstance(body, bytes) or body is None else json.dumps(body)
     return stage.at(at).request(verb.upper(), path, data, headers or {})
 
 
-def never_ending(stage, path, verb):
-    with stage.at("impatient").raw() as raw:
+def never_ending(stage, path, verb, at="impatient"):
+    with stage.at(at).raw() as raw:
         path = path.replace("{model}", stage.model)
         raw.sendall(f"{verb.upper()} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
         response = http.client.HTTPResponse(raw)
@@ -164,6 +197,46 @@ def reload_of_a_broken_file():
     return reply
 
 
+def known_task(stage):
+    """The id of a task that the server adapts to, or has adapted to."""
+    return stage.at("tasks").request("POST", "/tasks", json.dumps(BODIES["/tasks"])).json()["id"]
+
+
+def of_tasks(path, verb, status):
+    """The same as provocation() for /tasks, of which most servers have none; None: no other way."""
+    def adapted(stage):
+        known_task(stage)
+        wait_until(lambda: send(stage, path, verb, "tasks").status == 200)
+        return send(stage, path, verb, "tasks")
+
+    def trained(stage):
+        """A checkpoint that an adaptation left says which task it was trained on."""
+        folder, task = os.path.join(stage.folder.name, "tasks"), known_task(stage)
+        wait_until(lambda: stage.at("tasks").get("/tasks/" + task).json()["state"] == "done")
+        if "trained" not in stage.servers:
+            stage.servers["trained"] = Server("--tasks-dir", os.path.join(stage.folder.name, "trained"),
+                                              model=os.path.join(folder, task + ".safetensors"))
+        return send(stage, path, verb, "trained")
+
+    if path == "/tasks/{id}":
+        fresh = {"200": {}, "204": {}, "406": {"headers": {"Accept": "image/png"}}}
+        if status in fresh:
+            return lambda stage: send(stage, path, verb, "tasks", task=known_task(stage), **fresh[status])
+        return (lambda stage: send(stage, path, verb, "tasks")) if status == "404" else None
+    if verb == "get":
+        return {"200": lambda stage: send(stage, path, verb, "tasks"), "404": lambda stage: send(stage, path, verb)}.get(
+            status)
+    other = {"task": OTHER, "options": {"seconds": 1}}
+    ways = {"202": {"body": other}, "400": {"body": b"{"}, "404": {"body": {"model": "nobody", "task": TASK}},
+            "413": {"body": b" " * (2 << 20)}, "422": {"body": {}}, "429": {"at": "tasks_full"},
+            "503": {"at": "tasks_draining"}}
+    if status in ("200", "409"):
+        return adapted if status == "200" else trained
+    if status == "408":
+        return lambda stage: never_ending(stage, path, verb, "tasks_impatient")
+    return (lambda stage: send(stage, path, verb, **{"at": "tasks", **ways[status]})) if status in ways else None
+
+
 def as_admin(path):
     """How to come to what only an admin may do."""
     return {"at": "admin", "headers": {"Authorization": "Bearer " + KEY}} if path.endswith("/reload") else {}
@@ -171,6 +244,8 @@ def as_admin(path):
 
 def provocation(path, verb, status):
     """A function (stage) -> Reply that provokes a documented status."""
+    if path.startswith("/tasks") and (found := of_tasks(path, verb, status)):
+        return found
     admin = as_admin(path)
     ways = {
         "200": admin,
@@ -207,7 +282,7 @@ def test_every_documented_status_comes_as_documented(stage, path, verb, status):
     reply = provocation(path, verb, status)(stage)
     assert str(reply.status) == status, reply.body
     response = resolve(DOCUMENT["paths"][path][verb]["responses"][status])
-    if status == "304":
+    if status in ("204", "304"):
         assert "content" not in response and reply.body == b""
     else:
         assert reply.headers["Content-Type"] in response["content"]
