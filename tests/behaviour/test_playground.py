@@ -230,6 +230,24 @@ def test_an_arc_task_gets_votes_and_an_unknown_one_advice(browser, start, data, 
     assert page.errors() == []
 
 
+def test_an_unknown_arc_task_is_taught_and_then_predicted(browser, start, checkpoint, tmp_path):  # noqa: F811
+    page = Page(browser, start("--model", "arc=" + checkpoint, "--tasks-dir", str(tmp_path / "tasks")))
+    page.open("arc")
+    assert not page.one(".teacher").is_displayed()
+    page.click("Predict")
+    wait_until(page.one(".teacher").is_displayed)
+    page.click("Adapt")
+    wait_until(lambda: page.text(".teacher .ballot"))
+    page.one(".teacher .primary").click()
+    wait_until(lambda: page.text(".teacher .primary") == "Adapt")
+    wait_until(lambda: metric(page.server, "trm_tasks_total", "cancelled") == 1)
+    browser.execute_script("document.querySelector('.teacher input').value = 1")
+    page.click("Adapt")
+    wait_until(lambda: "Predicted" in page.text(".headline"))
+    assert "the model was adapted to it" in page.text(".headline") and not page.one(".teacher").is_displayed()
+    assert page.errors() == []
+
+
 def test_the_status_follows_what_the_server_does(page):
     page.open("status")
     wait_until(lambda: len(page.all(".card")) == 5)
