@@ -242,7 +242,6 @@ def test_without_a_directory_there_are_no_tasks(start, model):
     for method, path in (("GET", "/tasks"), ("POST", "/tasks"), ("GET", "/tasks/0"), ("DELETE", "/tasks/0")):
         reply = server.request(method, path, json.dumps({"task": TASK}) if method == "POST" else None)
         assert reply.status == 404 and "--tasks-dir" in reply.json()["detail"]
-    assert "trm-train --adapt" in solve(server, TASK).json()["detail"]
 
 
 def test_a_directory_that_cannot_be_used_ends_the_start(model, tmp_path):
