@@ -43,7 +43,8 @@ struct srv_adaptation {
     struct srv_adaptation *next;
     unsigned version; /* of what is told of it */
     int watchers;     /* streams that show it */
-    bool ended;       /* the adapter has done with it */
+    bool given_up;    /* whoever asks is told that it was cancelled, */
+    bool ended;       /* and by now the adapter has done with it */
     bool forgotten;   /* nobody finds it any more */
 };
 

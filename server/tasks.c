@@ -42,8 +42,12 @@ struct srv_tasks {
 
 /* --- what there is ---------------------------------------------------------------------------------- */
 
+static enum proto_task_state state_of(const struct srv_adaptation *job) {
+    return job->given_up ? PROTO_TASK_CANCELLED : job->seen.state;
+}
+
 static bool is_live(const struct srv_adaptation *job) {
-    return job->seen.state == PROTO_TASK_WAITING || job->seen.state == PROTO_TASK_RUNNING;
+    return state_of(job) == PROTO_TASK_WAITING || state_of(job) == PROTO_TASK_RUNNING;
 }
 
 static struct srv_adaptation *find(const struct srv_tasks *tasks, const char *id) {
@@ -66,10 +70,10 @@ static int count_live(const struct srv_adaptation *job) {
 static struct proto_task_status status_of(const struct srv_adaptation *job) {
     return (struct proto_task_status){.id = job->id,
                                       .model = job->model->name,
-                                      .state = job->seen.state,
-                                      .detail = job->seen.state == PROTO_TASK_FAILED ? job->seen.error.text : NULL,
+                                      .state = state_of(job),
+                                      .detail = state_of(job) == PROTO_TASK_FAILED ? job->seen.error.text : NULL,
                                       .budget = job->seconds,
-                                      .ahead = job->seen.state == PROTO_TASK_WAITING ? count_live(job->next) : 0,
+                                      .ahead = state_of(job) == PROTO_TASK_WAITING ? count_live(job->next) : 0,
                                       .progress = job->seen.progress};
 }
 
@@ -134,16 +138,13 @@ static void finish(struct srv_tasks *tasks, struct srv_adaptation *job) {
 
 static void collect(struct srv_tasks *tasks) {
     for (struct srv_adaptation *job = tasks->first; job; job = job->next) {
-        const bool told = !is_live(job); /* that it was cancelled */
         if (job->ended || !srv_adapter_look(tasks->adapter, job)) {
             continue;
         }
-        if (!is_live(job)) {
+        if (job->seen.state != PROTO_TASK_WAITING && job->seen.state != PROTO_TASK_RUNNING) {
             finish(tasks, job);
-        } else if (told) {
-            job->seen.state = PROTO_TASK_CANCELLED;
         }
-        if (!told) {
+        if (!job->given_up) {
             announce(tasks, job);
         }
     }
@@ -162,7 +163,7 @@ static void wake(void *arg) {
 /* Whoever asks is told at once; the thread ends it soon. */
 static void cancel(struct srv_tasks *tasks, struct srv_adaptation *job) {
     srv_adapter_cancel(tasks->adapter, job);
-    job->seen.state = PROTO_TASK_CANCELLED;
+    job->given_up = true;
     announce(tasks, job);
     uv_async_send(&tasks->news); /* one that waited is over */
 }
@@ -535,7 +536,7 @@ static struct srv_adaptation *recall(struct srv_tasks *tasks, const char *id, st
     struct srv_adaptation *job = find(tasks, id);
     const struct srv_model *model = NULL;
     const bool kept = srv_shelf_find(tasks->shelf, id, &model) != NULL;
-    if (job && job->seen.state == PROTO_TASK_DONE && !kept) {
+    if (job && state_of(job) == PROTO_TASK_DONE && !kept) {
         job->forgotten = true; /* it made room for another */
         job = NULL;
     }
