@@ -140,7 +140,7 @@ class Teacher {
     this.go = el("button", { type: "button", class: "primary", onclick: () => (this.abort ? this.cancel() : this.run()) });
     this.bar = el("progress", { max: 1, value: 0, "aria-label": "Adaptation" });
     this.state = el("span", { role: "status" });
-    this.track = el("div", { class: "ballot" }, this.bar, this.state);
+    this.track = el("div", { class: "track" }, this.bar, this.state);
     this.element = el("section", { class: "panel teacher", "aria-label": "Adaptation", hidden: true }, el("h2", {}, "Teach the model this task"),
       el("p", {}, "A copy of the model is trained on the demonstrations, while the server goes on solving. Whether that is enough, the answer will show."),
       el("div", { class: "go" }, this.go, el("label", {}, "Seconds ", this.seconds)), this.track, this.notice.element);

@@ -237,7 +237,7 @@ def test_an_unknown_arc_task_is_taught_and_then_predicted(browser, start, checkp
     page.click("Predict")
     wait_until(page.one(".teacher").is_displayed)
     page.click("Adapt")
-    wait_until(lambda: page.text(".teacher .ballot"))
+    wait_until(lambda: page.text(".teacher .track"))
     page.one(".teacher .primary").click()
     wait_until(lambda: page.text(".teacher .primary") == "Adapt")
     wait_until(lambda: metric(page.server, "trm_tasks_total", "cancelled") == 1)
