@@ -2,6 +2,8 @@
 # install-deps.sh PURPOSE... - installs the Debian packages that a purpose needs and that are missing.
 #
 #   build    compiler and the libraries that TRM Server is made with
+#   arm64    what makes it and its tests for that, and qemu to run them; apt must know of arm64 packages:
+#            dpkg --add-architecture arm64
 #   man      what `make man` and `make install` write manual pages with
 #   mpi      Open MPI, for `make MPI=1`
 #   client   curl, to talk to the server that `make run` starts
@@ -30,10 +32,15 @@ runtime_packages() {
     esac
 }
 
+libraries='libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev libzip-dev nettle-dev'
+
 packages_for() {
     case $1 in
-    build) echo gcc make libc6-dev libuv1-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libdnnl-dev \
-        libzip-dev nettle-dev python3 python3-yaml ;;
+    build) echo gcc make libc6-dev "$libraries" python3 python3-yaml ;;
+    arm64)
+        echo gcc-aarch64-linux-gnu qemu-user-static make python3 python3-yaml
+        for library in libc6-dev $libraries libcmocka-dev libcurl4-gnutls-dev; do echo "$library:arm64"; done
+        ;;
     man) echo help2man ;;
     mpi) echo libopenmpi-dev openmpi-bin ;;
     client) echo curl ;;
@@ -53,7 +60,7 @@ is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-[ $# -gt 0 ] || fail "usage: $0 build|man|mpi|client|test|load|plot|fuzz|lint|peers|runtime ..."
+[ $# -gt 0 ] || fail "usage: $0 build|arm64|man|mpi|client|test|load|plot|fuzz|lint|peers|runtime ..."
 
 wanted=
 for purpose in "$@"; do

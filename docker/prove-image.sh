@@ -50,18 +50,8 @@ trap cleanup EXIT
 
 # What debian:SUITE-slim is: a minimal Debian without documentation, here and in what is installed later.
 make_base() {
-    local root=$work/base mirror here
-    mirror=$(grep -hoE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources \
-        2>/dev/null | head -n 1 | tr -d ' ') || true
-    debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/debootstrap.log" 2>&1 ||
-        { tail -n 20 "$work/debootstrap.log"; exit 1; }
-    if [ -f /etc/apt/sources.list.d/debian.sources ]; then
-        # shellcheck source=/dev/null
-        here=$(. /etc/os-release && echo "$VERSION_CODENAME")
-        sed "s/$here/$suite/g" /etc/apt/sources.list.d/debian.sources >"$root/etc/apt/sources.list.d/debian.sources"
-        : >"$root/etc/apt/sources.list"
-    fi
-    apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
+    local root=$work/base
+    "$repository/docker/fresh-debian.sh" "$suite" "$root"
     printf 'path-exclude %s\n' '/usr/share/doc/*' '/usr/share/info/*' '/usr/share/locale/*' '/usr/share/man/*' \
         >"$root/etc/dpkg/dpkg.cfg.d/slim"
     rm -rf "$root"/usr/share/{doc,info,locale,man}/* "$root"/var/{cache/apt,lib/apt/lists,log}/*

@@ -4,7 +4,8 @@
 failover    sends --requests puzzles through the shipped haproxy.cfg to three servers, while one of them is killed
             with requests on their way in it and started again, and another one is drained and started again.
             Every request must be answered with 200.
-scale       what one, two ... servers with one worker each solve in a second, as many as there are cores
+scale       what one, two ... servers with one worker each solve in a second, as many as there are cores, and of how
+            many cores: where other programs take the rest, it must scale with what they got.
 monitoring  the shipped rules load and mean what their tests say; every query of the Grafana dashboard, of the
             alerts and of the Kubernetes autoscaler returns numbers.
 
@@ -247,17 +248,28 @@ def failover(options):
     must(retried > 0, "nothing was retried: this proves nothing")
 
 
+def processor_seconds(server):
+    (line,) = (line for line in get(f"http://{server.place}/metrics").splitlines()
+               if line.startswith("process_cpu_seconds_total "))
+    return float(line.split()[1])
+
+
 def scale(options):
-    first = None
+    alone = None  # puzzles per second of processor time of one server
     for count in range(1, (os.cpu_count() or 1) + 1):
         with running(count, options) as (directory, servers), contextlib.ExitStack() as stack:
             proxy = Proxy(servers, directory)
             stack.callback(proxy.end)
             proxy.start()
+            before = sum(map(processor_seconds, servers))
             report = report_of(load(options, proxy.url, options.requests))
-        rate = report["goodput_per_s"]
-        first = first or rate
-        print(f"  {count} servers: {rate:.0f} puzzles a second, {rate / first:.2f} times one")
+            processor = sum(map(processor_seconds, servers)) - before
+        must(report["statuses"] == {"200": options.requests}, f"not every request was answered with 200: {report}")
+        rate, each = report["goodput_per_s"], options.requests / processor
+        alone = alone or each
+        print(f"  {count} servers: {rate:.0f} puzzles a second, {rate / each:.2f} cores of processor time in that, "
+              f"{each / alone:.2f} times the work of one server in each")
+        must(each > 0.8 * alone, "servers are in each other's way")
 
 
 # ---- monitoring ----

@@ -52,18 +52,7 @@ inside() {
 }
 
 say "debootstrap $suite"
-mirror=$(grep -hoE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null |
-    head -n 1 | tr -d ' ') || true
-debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
-    { tail -n 20 "$root.log"; exit 1; }
-rm -f "$root.log"
-if [ -f /etc/apt/sources.list.d/debian.sources ]; then
-    # shellcheck source=/dev/null
-    here=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    sed "s/$here/$suite/g" /etc/apt/sources.list.d/debian.sources >"$root/etc/apt/sources.list.d/debian.sources"
-    : >"$root/etc/apt/sources.list"
-fi
-apt-config dump | grep -E '^Acquire::(http|https|Check)' >"$root/etc/apt/apt.conf.d/90host" || true
+"$(dirname "$0")/../docker/fresh-debian.sh" "$suite" "$root"
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 mount -t proc proc "$root/proc"
 mount -t devpts devpts "$root/dev/pts"

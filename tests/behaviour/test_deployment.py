@@ -131,6 +131,9 @@ def test_what_compose_mounts_and_builds_is_there():
 def test_whoever_stops_a_server_is_more_patient_than_its_drain():
     compose = document("compose.yaml")["services"]["trm-server"]
     assert int(compose["stop_grace_period"].rstrip("s")) > int(compose["environment"]["TRM_DRAIN_TIMEOUT"])
+    proxy = document("compose.yaml")["services"]["haproxy"]
+    last = re.search(r"hard-stop-after (\d+)s", text("docker", "haproxy", "haproxy.cfg"))
+    assert int(proxy["stop_grace_period"].rstrip("s")) > int(last[1])
     unit = text("docker", "systemd", "trm-server.service")
     production = json.loads(text("config", "server", "production.json"))
     assert int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]) > production["drain_timeout"]

@@ -290,8 +290,10 @@ static void check_exponentials(int rows, int n) {
         for (int r = 0; r < rows; r++) {
             double largest = -DBL_MAX;
             int total = 0, most = 0;
-            for (int i = 0; i < n; i++)
-                largest = fmax(largest, score(&scores.product, r, i));
+            for (int i = 0; i < n; i++) {
+                const double value = score(&scores.product, r, i);
+                largest = value > largest ? value : largest; /* fmax() makes gcc 12 fail for arm64 */
+            }
             for (int i = 0; i < n; i++) {
                 const int got = p[(size_t)r * (size_t)n + (size_t)i];
                 const double want = 255.0 * exp(scale * (score(&scores.product, r, i) - largest));
