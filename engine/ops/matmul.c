@@ -480,14 +480,17 @@ trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *s
     mm->packed_size = (size_t)shape->k * (size_t)shape->n * sizeof(float);
 
     if (context->backend == TRM_BACKEND_ONEDNN) {
+        static const char *const NAMES[] = {[OP_F32] = "f32", [OP_BF16] = "bf16", [OP_INT8] = "int8"};
         bool slow = false;
         run_single_threaded();
         dnnl_status_t status = plan(mm, &slow);
         if (status != dnnl_success || slow) {
             op_matmul_destroy(mm);
-            return slow ? trm_fail(err, TRM_UNSUPPORTED, "oneDNN has only a reference kernel for [%d, %d] x [%d, %d]",
-                                   shape->m, shape->k, shape->k, shape->n)
-                        : dnnl_fail(err, status, "planning a matrix product");
+            return slow || status == dnnl_unimplemented
+                       ? trm_fail(err, TRM_UNSUPPORTED,
+                                  "oneDNN has no fast %s kernel for [%d, %d] x [%d, %d] on this CPU",
+                                  NAMES[shape->dtype], shape->m, shape->k, shape->k, shape->n)
+                       : dnnl_fail(err, status, "planning a matrix product");
         }
     }
     *out = mm;

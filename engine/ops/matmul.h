@@ -54,8 +54,8 @@ struct op_meter {
 };
 struct op_meter *op_context_meter(op_context *context);
 
-/* TRM_UNSUPPORTED when oneDNN has only its slow reference kernel for the shape, or, for OP_INT8, when the CPU
- * lacks VNNI (older instructions saturate sums of two products at 16 bits) or k > OP_INT8_MAX_K. */
+/* TRM_UNSUPPORTED when oneDNN has no kernel for the shape on this CPU, or only its slow reference one, or, for OP_INT8,
+ * when the CPU lacks VNNI (older instructions saturate sums of two products at 16 bits) or k > OP_INT8_MAX_K. */
 trm_status op_matmul_create(op_context *context, const struct op_matmul_shape *shape, op_matmul **matmul,
                             trm_error *err);
 void op_matmul_destroy(op_matmul *matmul); /* NULL is fine */

@@ -1,16 +1,19 @@
 """What is shipped for deployment fits together and fits the real server: images, compose, Kubernetes, Prometheus,
 Grafana, systemd, `make install`. That all of it also runs is shown by docker/prove-*."""
 
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
 import yaml
 
 from conftest import EXAMPLE, PATIENCE_S, ROOT, SERVER, clean_environment
+from test_server_life import wait_until
 
 DOCKER = os.path.join(ROOT, "docker")
 BUILD = os.path.dirname(SERVER)
@@ -42,6 +45,16 @@ def options():
                            timeout=PATIENCE_S).stdout
     rows = re.findall(r"^\| `--([a-z-]+) .*?` \| (?:`(.*?)`)? ?\|", table, re.M)
     return {"TRM_" + name.upper().replace("-", "_"): default for name, default in rows}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def listens(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 # ---- metrics ----
@@ -149,6 +162,29 @@ def test_haproxy_accepts_its_configuration():
                             text=True, cwd=os.path.join(DOCKER, "haproxy"), timeout=PATIENCE_S,
                             env={**os.environ, "TRM_PROXY_BIND": ":8080", "TRM_PROXY_STATS_BIND": ":8405"})
     assert result.returncode == 0 and "WARNING" not in result.stderr, result.stderr
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="no haproxy")
+def test_a_stream_comes_through_haproxy_step_by_step(shared_server, tmp_path):
+    """The first step is there while the server is at work on the others."""
+    (tmp_path / "replicas.cfg").write_text(f"backend replicas\n    server one 127.0.0.1:{shared_server.port}\n")
+    ports = [free_port(), free_port()]
+    proxy = subprocess.Popen(["haproxy", "-db", "-f", os.path.join(DOCKER, "haproxy", "haproxy.cfg"), "-f",
+                              tmp_path / "replicas.cfg"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             env={**os.environ, "TRM_PROXY_BIND": f"127.0.0.1:{ports[0]}",
+                                  "TRM_PROXY_STATS_BIND": f"127.0.0.1:{ports[1]}"})
+    connection = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=PATIENCE_S)
+    try:
+        wait_until(lambda: proxy.poll() is not None or listens(ports[0]))
+        connection.request("POST", "/solve", json.dumps({"grids": [EXAMPLE] * 64, "options": {
+            "max_steps": 256, "no_halt": True, "verify": False}}), {"Accept": "text/event-stream"})
+        response = connection.getresponse()
+        assert response.status == 200 and response.readline() == b"event: step\n"
+        assert re.search(r"^trm_slots_busy\S* [1-9]", shared_server.get("/metrics").body.decode(), re.M)
+    finally:
+        connection.close()
+        proxy.kill()
+        proxy.wait()
 
 
 # ---- Kubernetes ----
