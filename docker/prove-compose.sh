@@ -6,7 +6,8 @@
 # and no request fails while one is killed (and started again by Docker) and another one is stopped (and drains).
 #
 # Needs root, debootstrap, buildah and a Debian mirror. SUITE chooses the Debian of the image, IMAGE_WORK=DIR takes it
-# from what prove-image.sh kept there, KEEP=1 keeps the fresh Debian. Exit status 0 only if all of it worked.
+# from what prove-image.sh kept there, KEEP=1 keeps the fresh Debian, WORK=DIR goes on with one that was kept.
+# Exit status 0 only if all of it worked.
 set -euo pipefail
 
 here=$(realpath "$(dirname "$0")")
@@ -67,7 +68,7 @@ asks() {
 }
 
 within() {
-    local root=$1 name asker started services=(trm-server haproxy prometheus)
+    local root=$1 name settings asker started services=(trm-server haproxy prometheus)
     mount --make-rprivate /
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
@@ -88,11 +89,14 @@ within() {
 
     say "$(docker --version), $(docker compose version)"
     docker load -q -i /image.tar
+    docker import /debian.tar debian-stand-in
     for name in $(compose config --images); do
         case $name in
-        haproxy:*) docker import -c 'USER haproxy' -c 'STOPSIGNAL SIGUSR1' /debian.tar "$name" ;;
-        prom/prometheus:*) docker import -c 'USER 65534' -c 'ENTRYPOINT ["prometheus"]' /debian.tar "$name" ;;
+        haproxy:*) settings='USER haproxy\nSTOPSIGNAL SIGUSR1' ;;
+        prom/prometheus:*) settings='USER 65534\nENTRYPOINT ["prometheus"]' ;;
+        *) continue ;;
         esac
+        printf 'FROM debian-stand-in\n%b\n' "$settings" | DOCKER_BUILDKIT=0 docker build -q -t "$name" - 2>/dev/null
     done
 
     say "up"
@@ -139,7 +143,7 @@ fi
 for program in debootstrap buildah unshare; do
     command -v $program >/dev/null || fail "apt-get install debootstrap buildah util-linux first"
 done
-work=$(mktemp -d /var/tmp/trm-compose.XXXXXX)
+work=${WORK:-$(mktemp -d /var/tmp/trm-compose.XXXXXX)}
 chmod 755 "$work"
 root=$work/root
 
@@ -151,24 +155,32 @@ trap cleanup EXIT
 
 if [ -z "${IMAGE_WORK:-}" ]; then
     IMAGE_WORK=$work/image
-    mkdir "$IMAGE_WORK"
+    mkdir -p "$IMAGE_WORK"
     WORK=$IMAGE_WORK KEEP=1 "$here/prove-image.sh"
 fi
 
+make_debian() {
+    "$here/fresh-debian.sh" trixie "$root"
+    cp /etc/resolv.conf "$root/etc/"
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # starts nothing
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    mount -t proc proc "$root/proc"
+    chroot "$root" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+        --no-install-recommends docker.io docker-cli docker-compose haproxy prometheus iproute2 iptables curl python3 &&
+        apt-get clean' >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log"; exit 1; }
+    umount "$root/proc"
+    mkdir "$root/prometheus"
+    chown 65534:65534 "$root/prometheus"
+}
+
 say "a fresh Debian with Docker, HAProxy and Prometheus"
-"$here/fresh-debian.sh" trixie "$root"
-cp /etc/resolv.conf "$root/etc/"
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # starts nothing
-chmod 755 "$root/usr/sbin/policy-rc.d"
-mount -t proc proc "$root/proc"
-chroot "$root" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-    docker.io docker-cli docker-compose haproxy prometheus iproute2 iptables curl python3' >"$work/apt.log" 2>&1 ||
-    { tail -n 20 "$work/apt.log"; exit 1; }
-umount "$root/proc"
-mkdir "$root/prometheus"
-chown 65534:65534 "$root/prometheus"
-tar -C "$root" -cf "$work/debian.tar" .
+[ -d "$root" ] || make_debian
+# Without what the daemon alone needs.
+tar -C "$root" -cf "$work/debian.tar" --exclude='./usr/*bin/*docker*' --exclude='./usr/*bin/containerd*' \
+    --exclude=./usr/libexec/docker --exclude=./var/lib/docker --exclude=./var/lib/apt --exclude=./usr/share/doc \
+    --exclude='./*.tar' .
 mv "$work/debian.tar" "$root/"
+rm -f "$root/image.tar"
 buildah --root "$IMAGE_WORK/storage" --runroot "$IMAGE_WORK/run" --storage-driver vfs push -q "trm-server:$suite" \
     "docker-archive:$root/image.tar:trm-server:latest"
 
