@@ -30,6 +30,7 @@
 #include "server/kserve.h"
 #include "server/server.h"
 #include "server/solve.h"
+#include "server/tasks.h"
 
 #define TINY_MODEL  "tests/fuzz/corpus/checkpoint/model" /* 4x4 Sudoku */
 #define ARC_MODEL   "tests/fuzz/corpus/checkpoint/arc"
@@ -214,6 +215,12 @@ void srv_reply_stream(struct srv_exchange *x, const char *type) {
     (void)type;
     fake.streaming = true;
     fake.status = 200;
+}
+
+/* No model is adapted to tasks here. */
+struct srv_shelf *srv_tasks_shelf(struct srv_tasks *tasks) {
+    (void)tasks;
+    return NULL;
 }
 
 static void on_news(void *arg) {
