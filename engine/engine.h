@@ -105,8 +105,8 @@ struct trm_solve_options {
     int stride;
 
     /* Guesses: from the second beginning on, some cells of the answer there was, at most so many, that break no rule
-     * count as clues, drawn by seed + v (data/puzzle.h); whether the final answer is right is judged by the puzzle's own
-     * clues. Wants `verify`, as a wrong guess has a wrong answer. 0: none. */
+     * count as clues, drawn by seed + v (data/puzzle.h); whether the final answer is right is judged by the puzzle's
+     * own clues. Wants `verify`, as a wrong guess has a wrong answer. 0: none. */
     int guesses;
 };
 

@@ -76,9 +76,10 @@ def queries():
                 yield "README", query
 
 
-def test_every_query_asks_for_metrics_that_the_server_has(shared_server):
-    shared_server.solve(EXAMPLE)
-    exposed = {line.split("{")[0].split(" ")[0] for line in shared_server.get("/metrics").body.decode().splitlines()
+def test_every_query_asks_for_metrics_that_the_server_has(start, tmp_path):
+    server = start("--tasks-dir", tmp_path)
+    server.solve(EXAMPLE)
+    exposed = {line.split("{")[0].split(" ")[0] for line in server.get("/metrics").body.decode().splitlines()
                if not line.startswith("#")}
     asked = [(where, name) for where, query in queries() for name in FAMILY.findall(query)]
     assert len(asked) > 50

@@ -13,7 +13,8 @@
 
 static void fail_returns_the_status_it_was_given(void **state) {
     (void)state;
-    static const trm_status all[] = {TRM_NO_MEMORY, TRM_IO, TRM_FORMAT, TRM_INVALID, TRM_UNSUPPORTED, TRM_FULL, TRM_CANCELLED};
+    static const trm_status all[] = {TRM_NO_MEMORY,   TRM_IO,   TRM_FORMAT,   TRM_INVALID,
+                                     TRM_UNSUPPORTED, TRM_FULL, TRM_CANCELLED};
     trm_error err;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         assert_int_equal(trm_fail(&err, all[i], "x"), all[i]);
