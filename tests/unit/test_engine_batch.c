@@ -267,21 +267,21 @@ static void guesses_change_what_comes_after_the_first_beginning(void **state) {
     for (int i = 0; i < 81; i++)
         blank[i] = 1;
     struct trm_solve_options options = {.verify = true, .min_steps = 99, .max_steps = 4, .restart_steps = 2};
-    float plain[4], guessed[4], again[4];
+    float q[3][4] = {{0}}; /* without guesses, with them, and again */
     for (int run = 0; run < 3; run++) {
         trm_batch *batch = batch_of(model, 1);
         options.guesses = run == 0 ? 0 : 9;
         const struct trm_report *report = trm_batch_report(batch, admit(batch, blank, 0, &options));
         for (int i = 0; i < 4; i++) {
             step(batch);
-            (run == 0 ? plain : run == 1 ? guessed : again)[i] = report->q_halt;
+            q[run][i] = report->q_halt;
         }
         trm_batch_destroy(batch);
     }
-    assert_memory_equal(plain, plain + 2, 2 * sizeof *plain); /* the same beginning twice */
-    assert_memory_equal(plain, guessed, 2 * sizeof *plain);
-    assert_true(guessed[2] != plain[2] && guessed[3] != plain[3]);
-    assert_memory_equal(guessed, again, sizeof again);
+    assert_memory_equal(q[0], q[0] + 2, 2 * sizeof **q); /* the same beginning twice */
+    assert_memory_equal(q[0], q[1], 2 * sizeof **q);
+    assert_true(q[1][2] != q[0][2] && q[1][3] != q[0][3]);
+    assert_memory_equal(q[1], q[2], sizeof *q);
     trm_model_unref(model);
 }
 

@@ -291,10 +291,10 @@ static void guesses_are_cells_of_the_answer_that_break_no_rule(void **state) {
     (void)state;
     struct data_rng rng;
     bool seen[5] = {false};
+    uint8_t puzzle[81] = {0}, solution[81] = {0}, answer[81], guessed[81];
+    int rating;
     data_rng_seed(&rng, 11);
     for (int i = 0; i < 300; i++) {
-        uint8_t puzzle[81], solution[81], answer[81], guessed[81];
-        int rating;
         if (i % 100 == 0)
             assert_true(data_sudoku_generate(9, SUDOKU_MEDIUM, &rng, puzzle, solution, &rating));
         for (int cell = 0; cell < 81; cell++) /* a third is wrong, clues too, and some of it no digit */
