@@ -434,12 +434,12 @@ void srv_tasks_all(struct srv_exchange *x) {
     struct proto_problem problem;
     struct proto_task_request request;
     const bool posts = strcmp(x->method, "POST") == 0;
-    if (!is_on(x->server, &problem) || (posts && !srv_tasks_has_room(x->server, &problem))) {
+    if (!is_on(x->server, &problem) ||
+        (posts && !(srv_tasks_has_room(x->server, &problem) &&
+                    proto_task_read(x->body, x->body_length, x->server->options->tasks_seconds, &request, &problem)))) {
         srv_reply_problem(x, &problem);
     } else if (!posts) {
         list(x);
-    } else if (!proto_task_read(x->body, x->body_length, x->server->options->tasks_seconds, &request, &problem)) {
-        srv_reply_problem(x, &problem);
     } else {
         begin(x, &request);
         proto_task_release(&request);

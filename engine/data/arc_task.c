@@ -288,18 +288,18 @@ trm_status data_arc_tasks_load(const char *prefix, char *const *subsets, int sub
 
 /* Drops those of one name; false if there is none. */
 static bool drop_named(struct data_arc_tasks *tasks, const char *name) {
-    size_t kept = 0;
     const size_t before = tasks->count;
-    for (size_t i = 0; i < before; i++) {
-        if (strcmp(tasks->items[i].name, name) == 0) {
-            data_arc_task_release(&tasks->items[i]);
+    for (size_t i = 0; i < tasks->count;) {
+        if (strcmp(tasks->items[i].name, name) != 0) {
+            i++;
             continue;
         }
-        tasks->items[kept] = tasks->items[i];
-        tasks->subsets[kept++] = tasks->subsets[i];
+        data_arc_task_release(&tasks->items[i]);
+        const size_t behind = --tasks->count - i;
+        memmove(&tasks->items[i], &tasks->items[i + 1], behind * sizeof *tasks->items);
+        memmove(&tasks->subsets[i], &tasks->subsets[i + 1], behind * sizeof *tasks->subsets);
     }
-    tasks->count = kept;
-    return kept < before;
+    return tasks->count < before;
 }
 
 trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, trm_error *err) {

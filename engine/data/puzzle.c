@@ -37,7 +37,7 @@ bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells) {
 
 void data_puzzle_guess(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer, int most,
                        uint64_t seed, int32_t *guessed) {
-    uint8_t grid[3][SUDOKU_MAX_CELLS]; /* puzzle, answer, guessed: 0 is blank, and whatever is no digit */
+    uint8_t grid[3][SUDOKU_MAX_CELLS] = {{0}}; /* puzzle, answer, guessed: 0 is blank, and whatever is no digit */
     struct data_rng rng;
     memcpy(guessed, puzzle, (size_t)cells * sizeof *guessed);
     if (!data_puzzle_has_guesses(kind, cells))

@@ -290,7 +290,7 @@ INLINE void softmax_backward_row(const void *p, const float *dp, int n, float sc
     for (int i = 0; i < whole; i += LANES) {
 #pragma omp simd
         for (int k = 0; k < LANES; k++)
-            lanes[k] += get(p, type, (size_t)(i + k)) * dp[i + k];
+            lanes[k] += get(p, type, (size_t)i + (size_t)k) * dp[i + k];
     }
     for (int i = whole; i < n; i++)
         dot += get(p, type, (size_t)i) * dp[i];

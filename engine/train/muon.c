@@ -48,7 +48,6 @@ struct share {
 };
 
 struct train_muon {
-    enum op_dtype dtype;
     struct share *shares; /* [share_count] */
     int share_count;
 };
@@ -134,26 +133,8 @@ static void deal(train_muon *muon, const struct model_layout *layout, int tensor
     }
 }
 
-trm_status train_muon_create(const struct model_layout *layout, enum trm_backend backend, enum op_dtype dtype,
-                             int shares, train_muon **out, trm_error *err) {
-    enum { PARTS = 7 }; /* of a layer, at most */
-    const size_t most = PARTS * (size_t)(layout->layers[0] + layout->layers[1]);
-    trm_status status = TRM_OK;
-    train_muon *muon = calloc(1, sizeof *muon);
-    if (!muon)
-        return trm_fail_memory(err, sizeof *muon);
-    muon->dtype = dtype;
-    muon->shares = calloc((size_t)shares, sizeof *muon->shares);
-    if (!muon->shares)
-        status = trm_fail_memory(err, (size_t)shares * sizeof *muon->shares);
-    else
-        muon->share_count = shares;
-    for (int i = 0; i < muon->share_count && status == TRM_OK; i++) {
-        muon->shares[i].blocks = calloc(most, sizeof *muon->shares[i].blocks);
-        if (!muon->shares[i].blocks)
-            status = trm_fail_memory(err, most * sizeof *muon->shares[i].blocks);
-    }
-    for (int net = 0; net < MODEL_NETS && status == TRM_OK; net++)
+static void deal_all(train_muon *muon, const struct model_layout *layout) {
+    for (int net = 0; net < MODEL_NETS; net++)
         for (int i = 0; i < layout->layers[net]; i++) {
             const struct model_layer_tensors *layer = &layout->layer[net][i];
             deal(muon, layout, layer->gate_up, 2);
@@ -163,6 +144,32 @@ trm_status train_muon_create(const struct model_layout *layout, enum trm_backend
             deal(muon, layout, layer->qkv, 3);
             deal(muon, layout, layer->o, 1);
         }
+}
+
+static trm_status create_shares(train_muon *muon, const struct model_layout *layout, int count, trm_error *err) {
+    enum { PARTS = 7 }; /* of a layer, at most */
+    const size_t most = PARTS * (size_t)(layout->layers[0] + layout->layers[1]);
+    muon->shares = calloc((size_t)count, sizeof *muon->shares);
+    if (!muon->shares)
+        return trm_fail_memory(err, (size_t)count * sizeof *muon->shares);
+    muon->share_count = count;
+    for (int i = 0; i < count; i++) {
+        muon->shares[i].blocks = calloc(most, sizeof *muon->shares[i].blocks);
+        if (!muon->shares[i].blocks)
+            return trm_fail_memory(err, most * sizeof *muon->shares[i].blocks);
+    }
+    deal_all(muon, layout);
+    return TRM_OK;
+}
+
+trm_status train_muon_create(const struct model_layout *layout, enum trm_backend backend, enum op_dtype dtype,
+                             int shares, train_muon **out, trm_error *err) {
+    if (shares < 1)
+        return trm_fail(err, TRM_INVALID, "%d shares of the matrices", shares);
+    train_muon *muon = calloc(1, sizeof *muon);
+    if (!muon)
+        return trm_fail_memory(err, sizeof *muon);
+    trm_status status = create_shares(muon, layout, shares, err);
     for (int i = 0; i < muon->share_count && status == TRM_OK; i++)
         status = equip(&muon->shares[i], backend, dtype, err);
     if (status != TRM_OK) {
