@@ -110,6 +110,12 @@ bool proto_accept(const char *header, enum proto_framing *framing) {
     return best >= 0;
 }
 
+bool proto_accept_framing(const char *header, enum proto_framing *framing, struct proto_problem *problem) {
+    return proto_accept(header, framing) ||
+           proto_problem_set(problem, PROTO_NOT_ACCEPTABLE, "",
+                             "answers are application/json, text/event-stream or application/x-ndjson");
+}
+
 bool proto_accept_coding(const char *header, const char *coding) {
     while (header && *header) {
         const char *end = header + strcspn(header, ",");

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "proto/problem.h"
+
 /* One JSON object, server-sent events, or one JSON object a line. */
 enum proto_framing { PROTO_JSON, PROTO_SSE, PROTO_NDJSON };
 
@@ -15,6 +17,9 @@ int proto_accept_best(const char *header, const char *const *types, int count);
 
 /* The same for the framings; false if none of them is acceptable. */
 bool proto_accept(const char *header, enum proto_framing *framing);
+
+/* proto_accept(), with *problem filled in if it is false. */
+bool proto_accept_framing(const char *header, enum proto_framing *framing, struct proto_problem *problem);
 
 /* Whether an Accept-Encoding header (NULL: none) names `coding` and does not refuse it. */
 bool proto_accept_coding(const char *header, const char *coding);

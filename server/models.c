@@ -118,12 +118,28 @@ struct srv_model *srv_models_find(const struct srv_models *models, const char *n
     return NULL;
 }
 
-const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request) {
-    const struct srv_model *found = NULL;
-    for (int i = 0; request->is_task && i < models->count; i++) {
+const struct srv_model *srv_models_named(const struct srv_models *models, const char *name,
+                                         struct proto_problem *problem) {
+    const struct srv_model *model = srv_models_find(models, name);
+    if (!model) {
+        proto_problem_set(problem, PROTO_UNKNOWN_MODEL, "/model", "there is no model '%.100s'; see /models", name);
+    }
+    return model;
+}
+
+const struct srv_model *srv_models_for_tasks(const struct srv_models *models) {
+    for (int i = 0; i < models->count; i++) {
         if (models->items[i].form.takes_tasks) {
             return &models->items[i];
         }
+    }
+    return NULL;
+}
+
+const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request) {
+    const struct srv_model *found = request->is_task ? srv_models_for_tasks(models) : NULL;
+    if (found) {
+        return found;
     }
     for (int i = 0; i < models->count; i++) {
         const struct srv_model *model = &models->items[i];

@@ -47,6 +47,13 @@ void srv_model_replace(struct srv_model *model, trm_model *engine);
 /* NULL if there is no such model. */
 struct srv_model *srv_models_find(const struct srv_models *models, const char *name);
 
+/* The same for a request's "model": NULL with *problem filled in. */
+const struct srv_model *srv_models_named(const struct srv_models *models, const char *name,
+                                         struct proto_problem *problem);
+
+/* The first for ARC tasks; NULL if none is. */
+const struct srv_model *srv_models_for_tasks(const struct srv_models *models);
+
 /* The model that the task of `request` is for, the first for ARC; or that its grids are for: the first whose puzzles
  * have as many cells as its first grid and know its symbols, else the first with as many cells. An only model is for
  * everything; NULL if there are several and none of them has such puzzles. */

@@ -238,12 +238,7 @@ static const struct srv_model *choose_model(const struct srv_models *models, con
         }
         return model;
     }
-    const struct srv_model *model = srv_models_find(models, request->model);
-    if (!model) {
-        proto_problem_set(problem, PROTO_UNKNOWN_MODEL, "/model", "there is no model '%.100s'; see /models",
-                          request->model);
-    }
-    return model;
+    return srv_models_named(models, request->model, problem);
 }
 
 static bool no_memory(struct proto_problem *problem) {
@@ -393,11 +388,8 @@ void srv_solve(struct srv_exchange *x) {
     struct proto_problem problem;
     struct proto_request request;
     enum proto_framing framing;
-    if (!proto_accept(srv_exchange_header(x, "Accept"), &framing)) {
-        proto_problem_set(&problem, PROTO_NOT_ACCEPTABLE, "",
-                          "answers are application/json, text/event-stream or application/x-ndjson");
-        srv_reply_problem(x, &problem);
-    } else if (!proto_request_read(x->body, x->body_length, &limits, &request, &problem)) {
+    if (!proto_accept_framing(srv_exchange_header(x, "Accept"), &framing, &problem) ||
+        !proto_request_read(x->body, x->body_length, &limits, &request, &problem)) {
         srv_reply_problem(x, &problem);
     } else {
         srv_solve_start(x, &request, framing, reply);

@@ -67,6 +67,14 @@ static int count_live(const struct srv_adaptation *job) {
     return count;
 }
 
+static int count_waiting(const struct srv_tasks *tasks) {
+    int count = 0;
+    for (const struct srv_adaptation *job = tasks->first; job; job = job->next) {
+        count += !job->ended && job->seen.state == PROTO_TASK_WAITING;
+    }
+    return count;
+}
+
 static struct proto_task_status status_of(const struct srv_adaptation *job) {
     return (struct proto_task_status){.id = job->id,
                                       .model = job->model->name,
@@ -243,14 +251,10 @@ void srv_tasks_ping(struct srv_tasks *tasks, bool streams) {
 }
 
 void srv_tasks_write_metrics(const struct srv_tasks *tasks, struct proto_text *text) {
-    int waiting = 0, running = 0;
     if (!tasks) {
         return;
     }
-    for (const struct srv_adaptation *job = tasks->first; job; job = job->next) {
-        waiting += !job->ended && job->seen.state == PROTO_TASK_WAITING;
-        running += !job->ended && job->seen.state != PROTO_TASK_WAITING;
-    }
+    const int waiting = count_waiting(tasks), running = count_live(tasks->first) - waiting;
     srv_family(text, "trm_tasks_total", "counter", "Adaptations to an ARC task that have ended, or were refused.");
     for (int s = PROTO_TASK_DONE; s < PROTO_TASK_STATES; s++) {
         const struct srv_label label = {"outcome", proto_task_state_name((enum proto_task_state)s)};
@@ -286,16 +290,11 @@ bool srv_tasks_has_room(struct srv_server *server, struct proto_problem *problem
 
 static const struct srv_model *choose_model(const struct srv_models *models, const struct proto_task_request *request,
                                             struct proto_problem *problem) {
-    const struct srv_model *model = request->model ? srv_models_find(models, request->model) : NULL;
-    for (int i = 0; !request->model && !model && i < models->count; i++) {
-        model = models->items[i].form.takes_tasks ? &models->items[i] : NULL;
-    }
-    if (!model && request->model) {
-        proto_problem_set(problem, PROTO_UNKNOWN_MODEL, "/model", "there is no model '%.100s'; see /models",
-                          request->model);
-    } else if (!model) {
+    const struct srv_model *model =
+        request->model ? srv_models_named(models, request->model, problem) : srv_models_for_tasks(models);
+    if (!model && !request->model) {
         proto_problem_set(problem, PROTO_INVALID, "/task", "no model here is for ARC tasks; see /models");
-    } else if (!model->form.takes_tasks) {
+    } else if (model && !model->form.takes_tasks) {
         proto_problem_set(problem, PROTO_INVALID, "/model", "model '%.100s' is not for ARC tasks", model->name);
         return NULL;
     }
@@ -317,11 +316,7 @@ static int wait_s(const struct srv_tasks *tasks) {
 static struct srv_adaptation *create(struct srv_tasks *tasks, const struct srv_model *model, const char *id,
                                      struct proto_task_request *request, struct proto_problem *problem) {
     const struct srv_options *options = tasks->server->options;
-    int waiting = 0;
-    for (const struct srv_adaptation *job = tasks->first; job; job = job->next) {
-        waiting += !job->ended && job->seen.state == PROTO_TASK_WAITING;
-    }
-    if (waiting >= options->tasks_queue) {
+    if (count_waiting(tasks) >= options->tasks_queue) {
         tasks->refused++;
         proto_problem_set(problem, PROTO_OVERLOADED, "", "%d adaptations may wait, and as many do",
                           options->tasks_queue);
@@ -585,9 +580,7 @@ void srv_tasks_one(struct srv_exchange *x) {
         srv_reply_problem(x, &problem);
     } else if (strcmp(x->method, "DELETE") == 0) {
         forget(x, job);
-    } else if (!proto_accept(srv_exchange_header(x, "Accept"), &framing)) {
-        proto_problem_set(&problem, PROTO_NOT_ACCEPTABLE, "",
-                          "answers are application/json, text/event-stream or application/x-ndjson");
+    } else if (!proto_accept_framing(srv_exchange_header(x, "Accept"), &framing, &problem)) {
         srv_reply_problem(x, &problem);
     } else if (framing == PROTO_JSON) {
         const struct proto_task_status status = status_of(job);

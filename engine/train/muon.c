@@ -215,24 +215,13 @@ size_t train_muon_begin(const struct model_layout *layout) {
 
 /* ---- a step ---- */
 
-/* m = momentum m + g, and u = g + momentum m; returns the sum of squares of u. [count] each. */
-VECTOR_KERNEL static double follow(float momentum, const float *restrict g, float *restrict m, float *restrict u,
-                                   size_t count) {
-    enum { LANES = 16 }; /* independent sums, so that it can be vectorised */
-    double lane[LANES] = {0}, sum = 0.0;
+/* m = momentum m + g, and u = g + momentum m. [count] each. */
+VECTOR_KERNEL static void follow(float momentum, const float *restrict g, float *restrict m, float *restrict u,
+                                 size_t count) {
     for (size_t i = 0; i < count; i++) {
         m[i] = momentum * m[i] + g[i];
         u[i] = g[i] + momentum * m[i];
     }
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            lane[j] += (double)u[i + j] * u[i + j];
-    for (; i < count; i++)
-        sum += (double)u[i] * u[i];
-    for (int j = 0; j < LANES; j++)
-        sum += lane[j];
-    return sum;
 }
 
 /* out [cols, rows] from in [rows, cols]. */
@@ -242,13 +231,22 @@ static void transpose(const float *restrict in, int rows, int cols, float *restr
             out[(size_t)c * (size_t)rows + (size_t)r] = in[(size_t)r * (size_t)cols + (size_t)c];
 }
 
-/* out = a * x + b * y, in 16 bits too where products want them. */
+/* Lets products read values that have changed. */
+INLINE void publish_inline(const struct operand *operand, size_t count) {
+    if (operand->values16)
+        op_bf16_from_f32(operand->values, operand->values16, count);
+}
+
+VECTOR_KERNEL static void publish(const struct operand *operand, size_t count) {
+    publish_inline(operand, count);
+}
+
+/* out = a * x + b * y, published. */
 VECTOR_KERNEL static void combine(float a, const float *x, float b, const float *y, const struct operand *out,
                                   size_t count) {
     for (size_t i = 0; i < count; i++)
         out->values[i] = a * x[i] + b * y[i];
-    if (out->values16)
-        op_bf16_from_f32(out->values, out->values16, count);
+    publish_inline(out, count);
 }
 
 VECTOR_KERNEL static void apply(float keep, float rate, const float *restrict o, float *restrict p, size_t count) {
@@ -267,7 +265,7 @@ static trm_status iterate(struct share *share, const struct products *p, trm_err
     trm_status status = op_matmul_run(p->gram, read(x), read(x), gram->values, err);
     if (status != TRM_OK)
         return status;
-    combine(1.0F, gram->values, 0.0F, gram->values, gram, square);
+    publish(gram, square);
     status = op_matmul_run(p->square, read(gram), read(gram), poly->values, err);
     if (status != TRM_OK)
         return status;
@@ -286,9 +284,9 @@ static trm_status step_block(struct share *share, const struct block *block, con
     const size_t count = (size_t)block->rows * (size_t)block->cols;
     const bool turned = block->rows > block->cols;
     struct operand *x = &share->x;
-    const double norm =
-        sqrt(follow((float)optim->momentum, grads + block->offset, moment + block->offset, share->next, count));
     const float *direction = share->next;
+    follow((float)optim->momentum, grads + block->offset, moment + block->offset, share->next, count);
+    const double norm = sqrt(train_sum_squares(share->next, 0, count));
     if (turned) {
         transpose(share->next, block->rows, block->cols, x->values);
         direction = x->values;
