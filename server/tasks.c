@@ -534,6 +534,7 @@ static struct srv_adaptation *recall(struct srv_tasks *tasks, const char *id, st
     if (job && state_of(job) == PROTO_TASK_DONE && !kept) {
         job->forgotten = true; /* it made room for another */
         job = NULL;
+        sweep(tasks);
     }
     if (!job && kept) {
         job = calloc(1, sizeof *job);
@@ -571,14 +572,12 @@ void srv_tasks_one(struct srv_exchange *x) {
     enum proto_framing framing;
     char id[SRV_TASK_ID + 1];
     srv_exchange_segment(x, id, sizeof id);
-    if (!is_on(x->server, &problem)) {
+    struct srv_adaptation *job = is_on(x->server, &problem) ? recall(x->server->tasks, id, &problem) : NULL;
+    if (!job) {
         srv_reply_problem(x, &problem);
         return;
     }
-    struct srv_adaptation *job = recall(x->server->tasks, id, &problem);
-    if (!job) {
-        srv_reply_problem(x, &problem);
-    } else if (strcmp(x->method, "DELETE") == 0) {
+    if (strcmp(x->method, "DELETE") == 0) {
         forget(x, job);
     } else if (!proto_accept_framing(srv_exchange_header(x, "Accept"), &framing, &problem)) {
         srv_reply_problem(x, &problem);
