@@ -28,7 +28,7 @@ ENGINE_LIBS := -ldnnl -lgomp -ljansson -lnettle -lm
 SERVER_LIBS := -lmicrohttpd -lgnutls -luv $(ENGINE_LIBS)
 IMPORT_LIBS := -lzip
 TEST_LIBS   := -lcmocka $(IMPORT_LIBS) $(SERVER_LIBS) $(MPI_LIBS)
-LOAD_LIBS   := -lcurl -luv $(ENGINE_LIBS)
+LOAD_LIBS   := -lcurl -luv $(MPI_LIBS) $(ENGINE_LIBS)
 
 # Every .c is part of a library but the mains: one program each.
 MAINS       := server/main.c engine/train/main.c engine/train/eval_main.c engine/data/main.c engine/bench_main.c
