@@ -27,9 +27,9 @@ trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, st
     if (sudoku && data_sudoku_size_of(seq_len) != side) {
         return trm_fail(err, TRM_UNSUPPORTED, "there is no Sudoku of %d cells", seq_len);
     }
-    if (puzzle == TRM_PUZZLE_ARC && (seq_len != DATA_ARC_CELLS || vocab_size < DATA_ARC_VOCABULARY)) {
-        return trm_fail(err, TRM_UNSUPPORTED, "ARC has %d cells of %d tokens, not %d of %d", DATA_ARC_CELLS,
-                        DATA_ARC_VOCABULARY, seq_len, vocab_size);
+    if (puzzle == TRM_PUZZLE_ARC && (data_arc_side_of(seq_len) == 0 || vocab_size < DATA_ARC_VOCABULARY)) {
+        return trm_fail(err, TRM_UNSUPPORTED, "ARC has at most %d cells of %d tokens or more, not %d of %d",
+                        DATA_ARC_CELLS, DATA_ARC_VOCABULARY, seq_len, vocab_size);
     }
     const char *symbols = sudoku ? sudoku_symbols[side] : puzzle == TRM_PUZZLE_MAZE ? MAZE_SYMBOLS : NULL;
     if (symbols && (size_t)vocab_size < FIRST + strlen(symbols)) {

@@ -127,17 +127,33 @@ const struct srv_model *srv_models_named(const struct srv_models *models, const 
     return model;
 }
 
-const struct srv_model *srv_models_for_tasks(const struct srv_models *models) {
+const struct srv_model *srv_models_for_task(const struct srv_models *models, const struct data_arc_task *task) {
+    const struct srv_model *first = NULL;
     for (int i = 0; i < models->count; i++) {
-        if (models->items[i].form.takes_tasks) {
-            return &models->items[i];
+        const struct srv_model *model = &models->items[i];
+        if (model->form.takes_tasks && data_arc_task_fits(task, model->form.side)) {
+            return model;
+        }
+        if (model->form.takes_tasks && !first) {
+            first = model;
         }
     }
-    return NULL;
+    return first;
+}
+
+bool srv_model_takes_task(const struct srv_model *model, const struct data_arc_task *task,
+                          struct proto_problem *problem) {
+    if (!model->form.takes_tasks) {
+        return proto_problem_set(problem, PROTO_INVALID, "/task", "model '%.100s' is not for ARC tasks", model->name);
+    }
+    return data_arc_task_fits(task, model->form.side) ||
+           proto_problem_set(problem, PROTO_INVALID, "/task",
+                             "model '%.100s' takes grids of at most %d rows and columns", model->name,
+                             model->form.side);
 }
 
 const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request) {
-    const struct srv_model *found = request->is_task ? srv_models_for_tasks(models) : NULL;
+    const struct srv_model *found = request->is_task ? srv_models_for_task(models, &request->task) : NULL;
     if (found) {
         return found;
     }

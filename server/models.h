@@ -51,10 +51,14 @@ struct srv_model *srv_models_find(const struct srv_models *models, const char *n
 const struct srv_model *srv_models_named(const struct srv_models *models, const char *name,
                                          struct proto_problem *problem);
 
-/* The first for ARC tasks; NULL if none is. */
-const struct srv_model *srv_models_for_tasks(const struct srv_models *models);
+/* The first for ARC tasks that has room for all grids of `task`, or the first for ARC tasks; NULL if none is. */
+const struct srv_model *srv_models_for_task(const struct srv_models *models, const struct data_arc_task *task);
 
-/* The model that the task of `request` is for, the first for ARC; or that its grids are for: the first whose puzzles
+/* False with *problem filled in if the model is not for ARC tasks, or a grid of `task` is too large for it. */
+bool srv_model_takes_task(const struct srv_model *model, const struct data_arc_task *task,
+                          struct proto_problem *problem);
+
+/* The model that the task of `request` is for, as above; or that its grids are for: the first whose puzzles
  * have as many cells as its first grid and know its symbols, else the first with as many cells. An only model is for
  * everything; NULL if there are several and none of them has such puzzles. */
 const struct srv_model *srv_models_for(const struct srv_models *models, const struct proto_request *request);

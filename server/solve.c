@@ -254,10 +254,7 @@ static bool takes(const struct srv_model *model, const struct proto_request *req
                                                  : "/grid",
                                  "model '%.100s' wants ARC tasks: POST /solve with \"task\"", model->name);
     }
-    if (!model->form.takes_tasks && request->is_task) {
-        return proto_problem_set(problem, PROTO_INVALID, "/task", "model '%.100s' is not for ARC tasks", model->name);
-    }
-    return true;
+    return !request->is_task || srv_model_takes_task(model, &request->task, problem);
 }
 
 /* Fills in the tokens of all puzzles. */

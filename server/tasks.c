@@ -290,15 +290,12 @@ bool srv_tasks_has_room(struct srv_server *server, struct proto_problem *problem
 
 static const struct srv_model *choose_model(const struct srv_models *models, const struct proto_task_request *request,
                                             struct proto_problem *problem) {
-    const struct srv_model *model =
-        request->model ? srv_models_named(models, request->model, problem) : srv_models_for_tasks(models);
+    const struct srv_model *model = request->model ? srv_models_named(models, request->model, problem)
+                                                   : srv_models_for_task(models, &request->task);
     if (!model && !request->model) {
         proto_problem_set(problem, PROTO_INVALID, "/task", "no model here is for ARC tasks; see /models");
-    } else if (model && !model->form.takes_tasks) {
-        proto_problem_set(problem, PROTO_INVALID, "/model", "model '%.100s' is not for ARC tasks", model->name);
-        return NULL;
     }
-    return model;
+    return model && srv_model_takes_task(model, &request->task, problem) ? model : NULL;
 }
 
 /* Seconds until one of those that wait begins. */

@@ -86,6 +86,7 @@ struct srv_vote *srv_vote_create(const struct srv_model *model, struct srv_shelf
         return NULL;
     }
     vote->engine = trm_model_ref(model->engine);
+    vote->side = model->form.side;
     vote->tests = vote->open = request->task.test_count;
     vote->to_the_end = request->options.no_halt;
     vote->entry = shelf ? find_adapted(vote, model, shelf, request) : NULL;
@@ -134,8 +135,8 @@ void srv_vote_fill(const struct srv_vote *vote, const struct data_arc_task *task
         struct data_arc_grid image;
         uint8_t tokens[DATA_ARC_CELLS];
         data_arc_apply(augment_of(vote, p), &task->pairs[task->train_count + p % vote->tests].input, &image);
-        data_arc_tokens(&image, 0, 0, tokens);
-        for (int i = 0; i < DATA_ARC_CELLS; i++) {
+        data_arc_tokens(&image, vote->side, 0, 0, tokens);
+        for (int i = 0; i < vote->side * vote->side; i++) {
             group->puzzles[p].tokens[i] = tokens[i];
         }
         group->puzzles[p].identifier = identifier_of(vote, p);
@@ -156,7 +157,7 @@ bool srv_vote_count(struct srv_vote *vote, struct srv_group *group, int puzzle) 
     group->puzzles[puzzle].counted = true;
     if (has_answer(track)) {
         struct data_arc_grid image, answer;
-        data_arc_crop(srv_track_answer(group, track, track->steps), &image);
+        data_arc_crop(srv_track_answer(group, track, track->steps), vote->side, &image);
         data_arc_undo(augment_of(vote, puzzle), &image, &answer);
         vote->failed |= data_arc_poll_vote(shown->poll, &answer, track->q_halt[track->steps - 1], NULL) != TRM_OK;
         shown->voted++;

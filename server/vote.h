@@ -13,6 +13,7 @@ struct srv_vote {
     trm_model *engine; /* a reference: whose index it is, and what computes it */
     const struct data_arc_entry *entry;
     const char *known_by;     /* "task_id" or "content" */
+    int side;                 /* of the square of tokens */
     int tests, augment;       /* puzzle a * tests + t of the group is augmentation a of test t */
     int open;                 /* tests that are not settled */
     bool to_the_end;          /* no test is settled before all have voted */

@@ -17,28 +17,35 @@ bool data_arc_equal(const struct data_arc_grid *a, const struct data_arc_grid *b
 
 /* ---- tokens ---- */
 
-void data_arc_tokens(const struct data_arc_grid *grid, int top, int left, uint8_t *tokens) {
+int data_arc_side_of(int cells) {
+    for (int side = 1; side <= DATA_ARC_SIDE; side++)
+        if (side * side == cells)
+            return side;
+    return 0;
+}
+
+void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int left, uint8_t *tokens) {
     const int bottom = top + grid->rows, right = left + grid->cols;
-    memset(tokens, PADDING, DATA_ARC_CELLS);
+    memset(tokens, PADDING, (size_t)(side * side));
     for (int r = 0; r < grid->rows; r++) {
         for (int c = 0; c < grid->cols; c++)
-            tokens[(top + r) * DATA_ARC_SIDE + left + c] = (uint8_t)(grid->cells[r * grid->cols + c] + FIRST_COLOUR);
-        if (right < DATA_ARC_SIDE)
-            tokens[(top + r) * DATA_ARC_SIDE + right] = END;
+            tokens[(top + r) * side + left + c] = (uint8_t)(grid->cells[r * grid->cols + c] + FIRST_COLOUR);
+        if (right < side)
+            tokens[(top + r) * side + right] = END;
     }
-    if (bottom < DATA_ARC_SIDE)
-        memset(tokens + bottom * DATA_ARC_SIDE + left, END, grid->cols);
+    if (bottom < side)
+        memset(tokens + bottom * side + left, END, grid->cols);
 }
 
 static bool is_colour(int32_t token) {
     return token >= FIRST_COLOUR && token < FIRST_COLOUR + DATA_ARC_COLOURS;
 }
 
-void data_arc_crop(const int32_t *tokens, struct data_arc_grid *grid) {
-    int width = DATA_ARC_SIDE, rows = 0, cols = 0; /* width: colours at the left of every row so far */
-    for (int r = 0; r < DATA_ARC_SIDE; r++) {
+void data_arc_crop(const int32_t *tokens, int side, struct data_arc_grid *grid) {
+    int width = side, rows = 0, cols = 0; /* width: colours at the left of every row so far */
+    for (int r = 0; r < side; r++) {
         int run = 0;
-        while (run < width && is_colour(tokens[r * DATA_ARC_SIDE + run]))
+        while (run < width && is_colour(tokens[r * side + run]))
             run++;
         width = run;
         if ((r + 1) * width > rows * cols) {
@@ -50,7 +57,7 @@ void data_arc_crop(const int32_t *tokens, struct data_arc_grid *grid) {
     grid->cols = (uint8_t)cols;
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++)
-            grid->cells[r * cols + c] = (uint8_t)(tokens[r * DATA_ARC_SIDE + c] - FIRST_COLOUR);
+            grid->cells[r * cols + c] = (uint8_t)(tokens[r * side + c] - FIRST_COLOUR);
 }
 
 /* ---- augmentation ---- */

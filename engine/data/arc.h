@@ -11,7 +11,7 @@
 
 enum {
     DATA_ARC_SIDE = 30,                             /* rows and columns at most */
-    DATA_ARC_CELLS = DATA_ARC_SIDE * DATA_ARC_SIDE, /* tokens of a puzzle */
+    DATA_ARC_CELLS = DATA_ARC_SIDE * DATA_ARC_SIDE, /* tokens of a puzzle at most */
     DATA_ARC_COLOURS = 10,
     DATA_ARC_VOCABULARY = 12, /* 0 padding, 1 end marker, 2 .. 11 colours */
     DATA_ARC_TRANSFORMS = 8,
@@ -28,13 +28,17 @@ struct data_arc_grid {
 
 bool data_arc_equal(const struct data_arc_grid *a, const struct data_arc_grid *b);
 
-/* The grid as [DATA_ARC_CELLS] tokens, its first cell at row `top`, column `left`, end markers below and right of it
- * where there is room. It must fit there. */
-void data_arc_tokens(const struct data_arc_grid *grid, int top, int left, uint8_t *tokens);
+/* The side of the square of tokens [side * side] that a puzzle of so many is: 30 in the original, less for a model that
+ * takes smaller grids only, and costs less. 0 if there is no such square. */
+int data_arc_side_of(int cells);
 
-/* What a model's answer [DATA_ARC_CELLS] says: the largest rectangle of colours from the first cell, the first found of
+/* The grid as tokens [side * side], its first cell at row `top`, column `left`, end markers below and right of it
+ * where there is room. It must fit there. */
+void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int left, uint8_t *tokens);
+
+/* What a model's answer [side * side] says: the largest rectangle of colours from the first cell, the first found of
  * equal ones; 0 x 0 when that cell has no colour. */
-void data_arc_crop(const int32_t *tokens, struct data_arc_grid *grid);
+void data_arc_crop(const int32_t *tokens, int side, struct data_arc_grid *grid);
 
 /* A dihedral transform and a recolouring; colour c becomes colours[c]. */
 struct data_arc_augment {

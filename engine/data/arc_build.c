@@ -33,7 +33,7 @@ struct build {
     size_t puzzle_count;
     int identifier_count;
     uint8_t *seen; /* [1 + options->augment, DATA_ARC_HASH] what the augmentations of a task look like */
-    size_t incomplete;
+    size_t larger, incomplete;
     char name[DATA_ARC_FULL_NAME]; /* of the last identifier that was asked for */
 };
 
@@ -124,12 +124,13 @@ static trm_status plan(struct build *build, trm_error *err) {
         status = data_arc_tasks_drop(&build->tasks, o->without, err);
     if (status != TRM_OK)
         return status;
+    build->larger = data_arc_tasks_drop_larger(&build->tasks, o->side);
     for (size_t i = 0; i < build->tasks.count; i++)
         if (build->tasks.items[i].train_count == 0)
             return trm_fail(err, TRM_FORMAT, "task \"%s\" has no demonstrations", build->tasks.items[i].name);
     const size_t each = (size_t)o->augment + 1, tasks = build->tasks.count, most = tasks * each;
     if (tasks == 0)
-        return trm_fail(err, TRM_FORMAT, "no tasks");
+        return trm_fail(err, TRM_FORMAT, "no tasks of %d rows and columns at most", o->side);
     if (most >= INT32_MAX / (2 * DATA_ARC_MAX_PAIRS))
         return trm_fail(err, TRM_INVALID, "%zu tasks with %d augmentations each are too many", tasks, o->augment);
     build->groups = calloc(tasks, sizeof *build->groups);
@@ -188,19 +189,21 @@ static void write_pair(struct build *build, struct split *split, const struct da
                        const struct data_arc_augment *augment, bool move) {
     struct data_arc_grid input, output;
     uint8_t tokens[DATA_ARC_CELLS];
+    const int side = build->options->side;
+    const size_t cells = (size_t)(side * side);
     int top = 0, left = 0;
     data_arc_apply(augment, &pair->input, &input);
     data_arc_apply(augment, &pair->output, &output);
     if (output.rows == 0) /* not known: the original's stand-in */
         output = (struct data_arc_grid){.rows = 1, .cols = 1};
     if (move) {
-        top = data_rng_below(&build->rng, DATA_ARC_SIDE - larger(input.rows, output.rows) + 1);
-        left = data_rng_below(&build->rng, DATA_ARC_SIDE - larger(input.cols, output.cols) + 1);
+        top = data_rng_below(&build->rng, side - larger(input.rows, output.rows) + 1);
+        left = data_rng_below(&build->rng, side - larger(input.cols, output.cols) + 1);
     }
-    data_arc_tokens(&input, top, left, tokens);
-    fwrite(tokens, 1, sizeof tokens, split->inputs.stream);
-    data_arc_tokens(&output, top, left, tokens);
-    fwrite(tokens, 1, sizeof tokens, split->labels.stream);
+    data_arc_tokens(&input, side, top, left, tokens);
+    fwrite(tokens, 1, cells, split->inputs.stream);
+    data_arc_tokens(&output, side, top, left, tokens);
+    fwrite(tokens, 1, cells, split->labels.stream);
 }
 
 static void write_group(struct build *build, struct split *split, const struct group *group) {
@@ -217,8 +220,9 @@ static void write_group(struct build *build, struct split *split, const struct g
     split->group_indices[++split->groups] = (int32_t)split->puzzles;
 }
 
-static trm_status begin_array(const char *dir, const char *name, size_t rows, struct trm_output *out, trm_error *err) {
-    const size_t shape[] = {rows, DATA_ARC_CELLS};
+static trm_status begin_array(const char *dir, const char *name, size_t rows, int cells, struct trm_output *out,
+                              trm_error *err) {
+    const size_t shape[] = {rows, (size_t)cells};
     char *path = data_set_array_path(dir, name);
     if (!path)
         return trm_fail_memory(err, strlen(dir));
@@ -237,11 +241,12 @@ static trm_status save_array(const char *dir, const char *name, size_t count, co
 }
 
 static trm_status write_arrays(struct build *build, struct split *split, size_t rows, trm_error *err) {
+    const int cells = build->options->side * build->options->side;
     trm_status status = trm_make_directory(split->dir, err);
     if (status == TRM_OK)
-        status = begin_array(split->dir, "inputs", rows, &split->inputs, err);
+        status = begin_array(split->dir, "inputs", rows, cells, &split->inputs, err);
     if (status == TRM_OK)
-        status = begin_array(split->dir, "labels", rows, &split->labels, err);
+        status = begin_array(split->dir, "labels", rows, cells, &split->labels, err);
     for (size_t g = 0; g < build->tasks.count && status == TRM_OK; g++)
         if (is_in(split, &build->groups[g]))
             write_group(build, split, &build->groups[g]);
@@ -255,7 +260,7 @@ static trm_status write_arrays(struct build *build, struct split *split, size_t 
         status = save_array(split->dir, "puzzle_indices", split->puzzles + 1, split->puzzle_indices, err);
     if (status == TRM_OK)
         status = save_array(split->dir, "group_indices", split->groups + 1, split->group_indices, err);
-    const struct data_set_metadata meta = {.seq_len = DATA_ARC_CELLS,
+    const struct data_set_metadata meta = {.seq_len = cells,
                                            .vocab_size = DATA_ARC_VOCABULARY,
                                            .num_identifiers = build->identifier_count,
                                            .groups = split->groups,
@@ -411,6 +416,7 @@ trm_status data_arc_build(const struct data_arc_build_options *options, struct d
         status = write_beside(&build, &result->test_tasks, err);
     result->tasks = build.tasks.count;
     result->identifiers = build.identifier_count;
+    result->larger = build.larger;
     result->incomplete = build.incomplete;
     free(build.seen);
     free(build.owners);

@@ -124,6 +124,17 @@ void data_arc_task_release(struct data_arc_task *task) {
     *task = (struct data_arc_task){0};
 }
 
+static bool fits(const struct data_arc_grid *grid, int side) {
+    return grid->rows <= side && grid->cols <= side;
+}
+
+bool data_arc_task_fits(const struct data_arc_task *task, int side) {
+    for (int i = 0; i < task->train_count + task->test_count; i++)
+        if (!fits(&task->pairs[i].input, side) || !fits(&task->pairs[i].output, side))
+            return false;
+    return true;
+}
+
 /* ---- its hash ---- */
 
 enum { PAIR_TEXT = 2 * 2 * DATA_ARC_HASH + 1 }; /* "hash of input|hash of output" without an end */
@@ -286,20 +297,28 @@ trm_status data_arc_tasks_load(const char *prefix, char *const *subsets, int sub
     return status;
 }
 
-/* Drops those of one name; false if there is none. */
-static bool drop_named(struct data_arc_tasks *tasks, const char *name) {
+/* Drops the tasks for which `unwanted` says so; returns how many those were. */
+static size_t drop(struct data_arc_tasks *tasks, bool (*unwanted)(const struct data_arc_task *task, const void *arg),
+                   const void *arg) {
     const size_t before = tasks->count;
-    for (size_t i = 0; i < tasks->count;) {
-        if (strcmp(tasks->items[i].name, name) != 0) {
-            i++;
+    tasks->count = 0;
+    for (size_t i = 0; i < before; i++) {
+        if (unwanted(&tasks->items[i], arg)) {
+            data_arc_task_release(&tasks->items[i]);
             continue;
         }
-        data_arc_task_release(&tasks->items[i]);
-        const size_t behind = --tasks->count - i;
-        memmove(&tasks->items[i], &tasks->items[i + 1], behind * sizeof *tasks->items);
-        memmove(&tasks->subsets[i], &tasks->subsets[i + 1], behind * sizeof *tasks->subsets);
+        tasks->items[tasks->count] = tasks->items[i];
+        tasks->subsets[tasks->count++] = tasks->subsets[i];
     }
-    return tasks->count < before;
+    return before - tasks->count;
+}
+
+static bool is_named(const struct data_arc_task *task, const void *name) {
+    return strcmp(task->name, name) == 0;
+}
+
+static bool is_larger(const struct data_arc_task *task, const void *side) {
+    return !data_arc_task_fits(task, *(const int *)side);
 }
 
 trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, trm_error *err) {
@@ -310,13 +329,17 @@ trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, t
     trm_status status = TRM_OK;
     while (status == TRM_OK && fgets(line, sizeof line, file)) {
         line[strcspn(line, "# \t\r\n")] = '\0';
-        if (line[0] && !drop_named(tasks, line))
+        if (line[0] && drop(tasks, is_named, line) == 0)
             status = trm_fail(err, TRM_FORMAT, "%s: there is no task \"%.64s\"", path, line);
     }
     if (status == TRM_OK && ferror(file))
         status = trm_fail(err, TRM_IO, "%s: cannot be read", path);
     fclose(file);
     return status;
+}
+
+size_t data_arc_tasks_drop_larger(struct data_arc_tasks *tasks, int side) {
+    return drop(tasks, is_larger, &side);
 }
 
 void data_arc_tasks_release(struct data_arc_tasks *tasks) {

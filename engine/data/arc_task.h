@@ -28,6 +28,9 @@ trm_status data_arc_task_read(const json_t *json, struct data_arc_task *task, ch
                               trm_error *err);
 void data_arc_task_release(struct data_arc_task *task); /* fine on a zeroed one */
 
+/* Whether no grid of the task has more rows or columns than `side`. */
+bool data_arc_task_fits(const struct data_arc_task *task, int side);
+
 /* A hash of pairs [count <= 2 * DATA_ARC_MAX_PAIRS] that does not depend on their order. It is the original's, by which
  * that tells whether an augmentation is new; of the demonstrations alone, by which we know a task again. */
 void data_arc_pairs_hash(const struct data_arc_pair *pairs, int count, uint8_t hash[DATA_ARC_HASH]);
@@ -50,6 +53,10 @@ trm_status data_arc_tasks_load_file(const char *path, struct data_arc_tasks *tas
 /* Drops the tasks whose names are in the file `path`, one a line; empty lines and what follows a # are skipped.
  * TRM_FORMAT for a name that no task has. */
 trm_status data_arc_tasks_drop(struct data_arc_tasks *tasks, const char *path, trm_error *err);
+
+/* Drops the tasks that do not fit into `side` rows and columns; returns how many those were. */
+size_t data_arc_tasks_drop_larger(struct data_arc_tasks *tasks, int side);
+
 void data_arc_tasks_release(struct data_arc_tasks *tasks);
 
 #endif

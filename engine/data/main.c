@@ -29,7 +29,7 @@ static const char HELP[] =
     "       trm-data verify --csv FILE [--limit N] [--json]\n"
     "       trm-data import CHECKPOINT --config FILE --out FILE [--puzzle sudoku|maze|arc] [--json]\n"
     "       trm-data arc --from PREFIX --subsets A,B --out DIR [--test A] [--augment N] [--seed S]\n"
-    "                [--without FILE] [--json]\n"
+    "                [--size 1..30] [--without FILE] [--json]\n"
     "       trm-data arc --from PREFIX --subsets A,B --out DIR --identifiers FILE [--json]\n"
     "       trm-data --help | --version\n"
     "\n"
@@ -50,7 +50,8 @@ static const char HELP[] =
     "           DIR/test with the tests of the subsets named by --test, on which nothing trains. "
     "DIR/tasks.safetensors\n"
     "           tells servers which task each identifier is; with --identifiers it alone is written, for a data set\n"
-    "           that the original's script made. --without FILE leaves out the tasks that it names, one a line.\n"
+    "           that the original's script made. --without FILE leaves out the tasks that it names, one a line,\n"
+    "           --size N those with a grid of more rows or columns: puzzles then have N x N cells, not 30 x 30.\n"
     "\n"
     "CSV files have the lines source,question,answer,rating, that one first; blanks are dots or zeros;\n"
     "mazes are written with # (wall), space, S (start), G (goal) and o (path).\n"
@@ -624,12 +625,15 @@ static int build_arc(const struct data_arc_build_options *wanted, bool json) {
     if (data_arc_build(wanted, &made, &err) != TRM_OK)
         return failure(&err);
     if (json)
-        return print_json(json_pack("{s:I, s:I, s:i, s:I, s:I, s:I, s:s}", "tasks", (json_int_t)made.tasks,
+        return print_json(json_pack("{s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:s}", "tasks", (json_int_t)made.tasks,
                                     "test_tasks", (json_int_t)made.test_tasks, "identifiers", made.identifiers,
                                     "train_rows", (json_int_t)made.train_rows, "test_rows", (json_int_t)made.test_rows,
-                                    "incomplete", (json_int_t)made.incomplete, "directory", wanted->dir));
+                                    "larger", (json_int_t)made.larger, "incomplete", (json_int_t)made.incomplete,
+                                    "directory", wanted->dir));
     printf("%zu tasks (%zu to test), %d identifiers, %zu rows to train on and %zu to test in %s\n", made.tasks,
            made.test_tasks, made.identifiers, made.train_rows, made.test_rows, wanted->dir);
+    if (made.larger)
+        printf("%zu tasks left out, which have grids of more than %d rows or columns\n", made.larger, wanted->side);
     if (made.incomplete)
         printf("%zu tasks have not %d different augmentations\n", made.incomplete, wanted->augment);
     return EXIT_SUCCESS;
@@ -668,6 +672,7 @@ static int run_arc(int argc, char **argv) {
                                           {"out", required_argument, NULL, OUT},
                                           {"augment", required_argument, NULL, AUGMENT},
                                           {"seed", required_argument, NULL, SEED},
+                                          {"size", required_argument, NULL, SIZE},
                                           {"identifiers", required_argument, NULL, IDENTIFIERS},
                                           {"without", required_argument, NULL, WITHOUT},
                                           {"json", no_argument, NULL, JSON},
@@ -677,6 +682,10 @@ static int run_arc(int argc, char **argv) {
         return EXIT_USAGE;
     if (!options.from || !options.subsets || !options.out)
         return usage_error("arc needs --from, --subsets and --out");
+    if (options.size == 0)
+        options.size = DATA_ARC_SIDE;
+    if (options.size > DATA_ARC_SIDE)
+        return usage_error("--size: ARC has at most %d rows and columns", DATA_ARC_SIDE);
 
     char *names[MAX_SUBSETS];
     bool testing[MAX_SUBSETS] = {false};
@@ -688,6 +697,7 @@ static int run_arc(int argc, char **argv) {
                                                   .subset_count = count,
                                                   .augment = (int)options.augment,
                                                   .seed = options.seed,
+                                                  .side = (int)options.size,
                                                   .without = options.without,
                                                   .dir = options.out};
     int result;

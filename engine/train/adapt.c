@@ -34,6 +34,7 @@ struct adaptation {
     train_core *core;
     struct data_arc_augment *augments; /* [1 + options->augment], the first leaves the task as it is */
     struct data_rng rng;
+    int side; /* of the square of tokens */
     struct train_adapt_progress progress;
     bool spent; /* whoever follows the progress says so */
     double started;
@@ -47,7 +48,7 @@ static int larger(int a, int b) {
     return a > b ? a : b;
 }
 
-/* train_next: a demonstration in one of the augmentations, anywhere on the 30 x 30 tokens. */
+/* train_next: a demonstration in one of the augmentations, anywhere on the tokens. */
 static void next_example(void *arg, struct train_row *row) {
     struct adaptation *a = arg;
     const int chosen = data_rng_below(&a->rng, 1 + a->options->augment);
@@ -56,12 +57,12 @@ static void next_example(void *arg, struct train_row *row) {
     uint8_t inputs[DATA_ARC_CELLS], labels[DATA_ARC_CELLS];
     data_arc_apply(&a->augments[chosen], &pair->input, &input);
     data_arc_apply(&a->augments[chosen], &pair->output, &output);
-    const int top = data_rng_below(&a->rng, DATA_ARC_SIDE - larger(input.rows, output.rows) + 1);
-    const int left = data_rng_below(&a->rng, DATA_ARC_SIDE - larger(input.cols, output.cols) + 1);
-    data_arc_tokens(&input, top, left, inputs);
-    data_arc_tokens(&output, top, left, labels);
+    const int top = data_rng_below(&a->rng, a->side - larger(input.rows, output.rows) + 1);
+    const int left = data_rng_below(&a->rng, a->side - larger(input.cols, output.cols) + 1);
+    data_arc_tokens(&input, a->side, top, left, inputs);
+    data_arc_tokens(&output, a->side, top, left, labels);
     row->id = FIRST_IDENTIFIER + chosen;
-    for (int i = 0; i < DATA_ARC_CELLS; i++) {
+    for (int i = 0; i < a->side * a->side; i++) {
         row->inputs[i] = inputs[i];
         row->labels[i] = labels[i] ? labels[i] : TRAIN_LABEL_IGNORED;
     }
@@ -88,11 +89,14 @@ static trm_status open_base(struct adaptation *a, trm_error *err) {
         return status;
     const char *puzzle = st_metadata(model_checkpoint_file(a->base), "puzzle");
     a->config = *model_checkpoint_config(a->base);
-    if (!puzzle || strcmp(puzzle, "arc") != 0 || a->config.seq_len != DATA_ARC_CELLS ||
-        a->config.vocab_size != DATA_ARC_VOCABULARY)
+    a->side = data_arc_side_of(a->config.seq_len);
+    if (!puzzle || strcmp(puzzle, "arc") != 0 || a->side == 0 || a->config.vocab_size != DATA_ARC_VOCABULARY)
         return trm_fail(err, TRM_INVALID, "%s: not a model for ARC", a->options->model);
     if (a->config.puzzle_emb_ndim == 0)
         return trm_fail(err, TRM_INVALID, "%s: a model without puzzle embeddings knows no tasks", a->options->model);
+    if (!data_arc_task_fits(a->task, a->side))
+        return trm_fail(err, TRM_INVALID, "%s: its grids have at most %d rows and columns, the task's have more",
+                        a->options->model, a->side);
     a->config.num_puzzle_identifiers = FIRST_IDENTIFIER + 1 + a->options->augment;
     return model_config_resolve(&a->config, err);
 }

@@ -12,8 +12,9 @@ struct train_arc_eval {
     struct data_arc_tasks tasks;
     json_t *names;
     const struct data_set *set;
+    int side;
     size_t rollouts;
-    uint8_t *answers; /* [set->count, rollouts, DATA_ARC_CELLS] */
+    uint8_t *answers; /* [set->count, rollouts, set->seq_len] */
     float *q_halt;    /* [set->count, rollouts] */
 };
 
@@ -82,43 +83,47 @@ void train_arc_eval_destroy(train_arc_eval *eval) {
 }
 
 trm_status train_arc_eval_begin(train_arc_eval *eval, const struct data_set *set, int rollouts, trm_error *err) {
-    if (set->seq_len != DATA_ARC_CELLS || set->vocab_size != DATA_ARC_VOCABULARY)
+    eval->side = data_arc_side_of(set->seq_len);
+    if (eval->side == 0 || set->vocab_size != DATA_ARC_VOCABULARY)
         return trm_fail(err, TRM_INVALID, "the rows are not of ARC: %d cells of %d tokens", set->seq_len,
                         set->vocab_size);
     eval->set = set;
     eval->rollouts = rollouts > 0 ? (size_t)rollouts : 1;
-    eval->answers = calloc(set->count, eval->rollouts * DATA_ARC_CELLS);
+    eval->answers = calloc(set->count, eval->rollouts * (size_t)set->seq_len);
     eval->q_halt = calloc(set->count, eval->rollouts * sizeof *eval->q_halt);
     if (!eval->answers || !eval->q_halt)
-        return trm_fail_memory(err, set->count * eval->rollouts * DATA_ARC_CELLS);
+        return trm_fail_memory(err, set->count * eval->rollouts * (size_t)set->seq_len);
     return TRM_OK;
 }
 
 void train_arc_eval_answered(void *arg, size_t row, int rollout, const struct trm_report *report) {
     train_arc_eval *eval = arg;
     const size_t place = row * eval->rollouts + (size_t)rollout;
-    for (size_t i = 0; i < DATA_ARC_CELLS; i++)
-        eval->answers[place * DATA_ARC_CELLS + i] = (uint8_t)report->answer[i];
+    const size_t cells = (size_t)eval->set->seq_len;
+    for (size_t i = 0; i < cells; i++)
+        eval->answers[place * cells + i] = (uint8_t)report->answer[i];
     eval->q_halt[place] = report->q_halt;
 }
 
-static void widen(const uint8_t *bytes, int32_t *tokens) {
-    for (int i = 0; i < DATA_ARC_CELLS; i++)
+static void widen(const uint8_t *bytes, size_t count, int32_t *tokens) {
+    for (size_t i = 0; i < count; i++)
         tokens[i] = bytes[i];
 }
 
 trm_status train_arc_eval_count(train_arc_eval *eval, struct train_arc_result *result, trm_error *err) {
     train_arc_score *score;
+    const size_t cells = (size_t)eval->set->seq_len;
     trm_status status = train_arc_create(&eval->tasks, eval->names, &score, err);
     if (status != TRM_OK)
         return status;
     for (size_t row = 0; row < eval->set->count && status == TRM_OK; row++) {
         int32_t input[DATA_ARC_CELLS], answer[DATA_ARC_CELLS];
-        widen(eval->set->inputs + row * DATA_ARC_CELLS, input);
+        widen(eval->set->inputs + row * cells, cells, input);
         for (size_t r = 0; r < eval->rollouts && status == TRM_OK; r++) {
             const size_t place = row * eval->rollouts + r;
-            widen(eval->answers + place * DATA_ARC_CELLS, answer);
-            status = train_arc_vote(score, eval->set->identifiers[row], input, answer, eval->q_halt[place], err);
+            widen(eval->answers + place * cells, cells, answer);
+            status =
+                train_arc_vote(score, eval->set->identifiers[row], eval->side, input, answer, eval->q_halt[place], err);
         }
     }
     if (status == TRM_OK)

@@ -66,13 +66,14 @@ static data_arc_poll *find_poll(const train_arc_score *score, const char *name, 
 }
 
 /* The grid that tokens of an augmented puzzle stand for. */
-static void bring_back(const int32_t *tokens, const struct data_arc_augment *augment, struct data_arc_grid *grid) {
+static void bring_back(const int32_t *tokens, int side, const struct data_arc_augment *augment,
+                       struct data_arc_grid *grid) {
     struct data_arc_grid augmented;
-    data_arc_crop(tokens, &augmented);
+    data_arc_crop(tokens, side, &augmented);
     data_arc_undo(augment, &augmented, grid);
 }
 
-trm_status train_arc_vote(train_arc_score *score, int identifier, const int32_t *input, const int32_t *answer,
+trm_status train_arc_vote(train_arc_score *score, int identifier, int side, const int32_t *input, const int32_t *answer,
                           float q_halt, trm_error *err) {
     struct data_arc_augment augment;
     struct data_arc_grid grid;
@@ -82,11 +83,11 @@ trm_status train_arc_vote(train_arc_score *score, int identifier, const int32_t 
     const char *full = json_string_value(json_array_get(score->names, (size_t)identifier));
     if (!full || !data_arc_name_parse(full, name, &augment))
         return trm_fail(err, TRM_FORMAT, "identifier %d has no name", identifier);
-    bring_back(input, &augment, &grid);
+    bring_back(input, side, &augment, &grid);
     data_arc_poll *poll = find_poll(score, name, &grid);
     if (!poll)
         return TRM_OK;
-    bring_back(answer, &augment, &grid);
+    bring_back(answer, side, &augment, &grid);
     return data_arc_poll_vote(poll, &grid, q_halt, err);
 }
 

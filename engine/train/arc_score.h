@@ -23,9 +23,9 @@ trm_status train_arc_create(const struct data_arc_tasks *tasks, const json_t *na
                             trm_error *err);
 void train_arc_destroy(train_arc_score *score); /* NULL is fine */
 
-/* One prediction [DATA_ARC_CELLS] for the puzzle `input` [DATA_ARC_CELLS] of an identifier. Those for the blank
+/* One prediction [side * side] for the puzzle `input` [side * side] of an identifier. Those for the blank
  * identifier, and for what is no test, do not count. TRM_FORMAT if the identifier has no name. */
-trm_status train_arc_vote(train_arc_score *score, int identifier, const int32_t *input, const int32_t *answer,
+trm_status train_arc_vote(train_arc_score *score, int identifier, int side, const int32_t *input, const int32_t *answer,
                           float q_halt, trm_error *err);
 
 /* The vote on test `test` of task `task`, to look at. */

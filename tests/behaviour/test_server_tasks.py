@@ -222,7 +222,7 @@ def shared_tasks(model, tmp_path_factory):
 def test_a_model_for_other_puzzles_cannot_be_adapted(start, tmp_path):
     server = start("--tasks-dir", str(tmp_path / "tasks"))
     assert post(server, TASK, status=422)["pointer"] == "/task"
-    assert post(server, TASK, status=422, model="sudoku")["pointer"] == "/model"
+    assert post(server, TASK, status=422, model="sudoku")["pointer"] == "/task"
     assert post(server, TASK, status=404, model="nobody")["pointer"] == "/model"
 
 

@@ -71,7 +71,7 @@ static const char *text(const json_t *object, const char *name) {
 
 static void assert_tokens(const struct data_arc_grid *grid, int top, int left, const json_t *sequence) {
     uint8_t tokens[DATA_ARC_CELLS];
-    data_arc_tokens(grid, top, left, tokens);
+    data_arc_tokens(grid, DATA_ARC_SIDE, top, left, tokens);
     assert_int_equal(json_array_size(sequence), DATA_ARC_CELLS);
     for (size_t i = 0; i < DATA_ARC_CELLS; i++)
         assert_int_equal(tokens[i], json_integer_value(json_array_get(sequence, i)));
@@ -165,7 +165,7 @@ static void test_crops_are_the_originals(void **state) {
         int32_t tokens[DATA_ARC_CELLS];
         struct data_arc_grid grid;
         read_tokens(json_object_get(entry, "seq"), tokens);
-        data_arc_crop(tokens, &grid);
+        data_arc_crop(tokens, DATA_ARC_SIDE, &grid);
         const json_t *shape = json_object_get(entry, "shape");
         assert_int_equal(grid.rows, json_integer_value(json_array_get(shape, 0)));
         assert_int_equal(grid.cols, json_integer_value(json_array_get(shape, 1)));
@@ -199,8 +199,9 @@ static void cast_votes(const json_t *voting, train_arc_score *score) {
         read_tokens(json_object_get(prediction, "input_seq"), input);
         read_tokens(json_object_get(prediction, "pred_seq"), answer);
         const float q = (float)json_number_value(json_object_get(prediction, "q_halt_logit"));
-        assert_int_equal(train_arc_vote(score, integer(prediction, "puzzle_identifier"), input, answer, q, NULL),
-                         TRM_OK);
+        assert_int_equal(
+            train_arc_vote(score, integer(prediction, "puzzle_identifier"), DATA_ARC_SIDE, input, answer, q, NULL),
+            TRM_OK);
     }
 }
 
@@ -263,9 +264,9 @@ static void test_votes_ranks_and_scores_are_the_originals(void **state) {
         }
     }
     assert_true(compared >= 3);
-    assert_int_equal(
-        train_arc_vote(score, 1 << 20, (int32_t[DATA_ARC_CELLS]){0}, (int32_t[DATA_ARC_CELLS]){0}, 0, NULL),
-        TRM_FORMAT);
+    assert_int_equal(train_arc_vote(score, 1 << 20, DATA_ARC_SIDE, (int32_t[DATA_ARC_CELLS]){0},
+                                    (int32_t[DATA_ARC_CELLS]){0}, 0, NULL),
+                     TRM_FORMAT);
     train_arc_destroy(score);
     data_arc_tasks_release(&tasks);
 }
@@ -308,17 +309,22 @@ static void test_a_grid_comes_back_from_its_tokens(void **state) {
     (void)state;
     struct data_rng rng;
     data_rng_seed(&rng, 6);
-    for (int i = 0; i < 100; i++) {
-        const struct data_arc_grid grid = random_grid(&rng, DATA_ARC_SIDE);
+    for (int i = 0; i < 300; i++) {
+        const int side = 1 + i % DATA_ARC_SIDE;
+        const struct data_arc_grid grid = random_grid(&rng, side);
         uint8_t bytes[DATA_ARC_CELLS];
         int32_t tokens[DATA_ARC_CELLS];
         struct data_arc_grid back;
-        data_arc_tokens(&grid, 0, 0, bytes);
-        for (int t = 0; t < DATA_ARC_CELLS; t++)
+        assert_int_equal(data_arc_side_of(side * side), side);
+        data_arc_tokens(&grid, side, 0, 0, bytes);
+        for (int t = 0; t < side * side; t++)
             tokens[t] = bytes[t];
-        data_arc_crop(tokens, &back);
+        data_arc_crop(tokens, side, &back);
         assert_true(data_arc_equal(&grid, &back));
     }
+    assert_int_equal(data_arc_side_of(899), 0);
+    assert_int_equal(data_arc_side_of(31 * 31), 0);
+    assert_int_equal(data_arc_side_of(0), 0);
 }
 
 static void test_names_that_are_none_are_refused(void **state) {

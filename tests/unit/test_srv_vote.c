@@ -70,7 +70,7 @@ static bool answer(struct fixture *f, int puzzle, const struct data_arc_grid *gr
     uint8_t bytes[DATA_ARC_CELLS];
     int32_t tokens[DATA_ARC_CELLS];
     data_arc_apply(augment_at(f, puzzle), grid, &image);
-    data_arc_tokens(&image, 0, 0, bytes);
+    data_arc_tokens(&image, DATA_ARC_SIDE, 0, 0, bytes);
     for (int i = 0; i < DATA_ARC_CELLS; i++) {
         tokens[i] = bytes[i];
     }
@@ -91,7 +91,7 @@ static void test_each_puzzle_is_a_test_in_an_augmentation_of_its_own(void **stat
     for (int p = 0; p < 8; p++) {
         struct data_arc_grid image, back;
         assert_int_equal(f.group->puzzles[p].identifier, f.vote->entry->first + p / 2);
-        data_arc_crop(f.group->puzzles[p].tokens, &image);
+        data_arc_crop(f.group->puzzles[p].tokens, DATA_ARC_SIDE, &image);
         data_arc_undo(augment_at(&f, p), &image, &back);
         assert_true(data_arc_equal(&back, &f.request.task.pairs[2 + p % 2].input));
     }
