@@ -61,10 +61,7 @@ static const struct field file_fields[] = {
         .choices = generator_names                                                                                     \
     }
 #define COUNT_FIELD                                                                                                    \
-    {                                                                                                                  \
-        .key = "count", .kind = FIELD_INT, .offset = offsetof(struct conf_source, count), .min = 1, .max = 100e6,      \
-        .required = true                                                                                               \
-    }
+    { .key = "count", .kind = FIELD_INT, .offset = offsetof(struct conf_source, count), .max = 100e6, .required = true }
 #define SEED_FIELD                                                                                                     \
     { .key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_source, seed), .max = INT_MAX }
 
@@ -590,7 +587,11 @@ static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
     trm_status status = check_stages(conf, err);
     if (status == TRM_OK)
         status = check_source(conf, &conf->probe.source, "probe", err);
-    return status == TRM_OK ? check_source(conf, &conf->eval.source, "eval", err) : status;
+    if (status == TRM_OK)
+        status = check_source(conf, &conf->eval.source, "eval", err);
+    if (status == TRM_OK && conf->eval.source.generate && conf->eval.source.count == 0)
+        status = trm_fail(err, TRM_INVALID, "eval.count: an evaluation needs an end");
+    return status;
 }
 
 static trm_status set_defaults(struct conf_train *conf, trm_error *err) {

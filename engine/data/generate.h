@@ -1,4 +1,4 @@
-/* generate.h - whole data sets of new Sudoku or mazes. */
+/* generate.h - new Sudoku or mazes: whole data sets, or one after the other without end. */
 #ifndef TRM_ENGINE_DATA_GENERATE_H
 #define TRM_ENGINE_DATA_GENERATE_H
 
@@ -26,6 +26,21 @@ struct data_generate_options {
  * "generated_easy" and so on, ratings are guesses; of mazes "generated_maze" and moves. TRM_UNSUPPORTED when the size
  * has no such puzzles. */
 trm_status data_generate(const struct data_generate_options *options, struct data_set **set, trm_error *err);
+
+/* Makes one puzzle after the other. Immutable once made: any number of threads, an rng each. */
+typedef struct data_generator data_generator;
+
+/* Of the options those that say what the puzzles are like; `shares` may go afterwards. TRM_UNSUPPORTED when the size
+ * has no such puzzles. */
+trm_status data_generator_create(const struct data_generate_options *options, data_generator **generator,
+                                 trm_error *err);
+void data_generator_destroy(data_generator *generator); /* NULL is fine */
+
+int data_generator_seq_len(const data_generator *generator);
+int data_generator_vocab_size(const data_generator *generator);
+
+/* Makes a puzzle: inputs and labels [seq_len], what it is depends on the rng alone. */
+void data_generator_make(const data_generator *generator, struct data_rng *rng, uint8_t *inputs, uint8_t *labels);
 
 /* "easy", "medium", "hard", "very-hard". */
 const char *data_class_name(enum sudoku_class wanted);

@@ -1,4 +1,4 @@
-/* source.c - draws training rows from a weighted mixture of data sets. Nothing here changes after
+/* source.c - draws training rows from a weighted mixture of data sets and generators. Nothing here changes after
  * data_source_create(); the caller's thread owns the rng and the row it fills. */
 #include "engine/data/source.h"
 
@@ -14,20 +14,33 @@ struct data_source {
     struct data_source_part parts[]; /* [count] */
 };
 
+static int part_seq_len(const struct data_source_part *part) {
+    return part->generator ? data_generator_seq_len(part->generator) : part->set->seq_len;
+}
+
+static int part_vocab_size(const struct data_source_part *part) {
+    return part->generator ? data_generator_vocab_size(part->generator) : part->set->vocab_size;
+}
+
+/* Generated puzzles have the blank identifier alone. */
+static int part_identifiers(const struct data_source_part *part) {
+    return part->generator ? 1 : part->set->num_identifiers;
+}
+
 trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
                               trm_error *err) {
     *source = NULL;
     if (count < 1)
         return trm_fail(err, TRM_INVALID, "a source needs at least one data set");
-    const struct data_set *first = parts[0].set;
+    const int seq_len = part_seq_len(&parts[0]), vocab_size = part_vocab_size(&parts[0]);
     double total = 0, final_total = 0;
     for (int i = 0; i < count; i++) {
-        const struct data_set *set = parts[i].set;
-        if (set->seq_len != first->seq_len || set->vocab_size != first->vocab_size)
+        const struct data_source_part *part = &parts[i];
+        if (part_seq_len(part) != seq_len || part_vocab_size(part) != vocab_size)
             return trm_fail(err, TRM_INVALID, "data set %d has %d cells of %d tokens, the first has %d of %d", i + 1,
-                            set->seq_len, set->vocab_size, first->seq_len, first->vocab_size);
-        if (set->count < 1 || set->count > INT32_MAX)
-            return trm_fail(err, TRM_INVALID, "data set %d has %zu puzzles", i + 1, set->count);
+                            part_seq_len(part), part_vocab_size(part), seq_len, vocab_size);
+        if (!part->generator && (part->set->count < 1 || part->set->count > INT32_MAX))
+            return trm_fail(err, TRM_INVALID, "data set %d has %zu puzzles", i + 1, part->set->count);
         if (!(parts[i].weight >= 0) || !(parts[i].final_weight >= 0))
             return trm_fail(err, TRM_INVALID, "a weight of data set %d is not a number from 0", i + 1);
         total += parts[i].weight;
@@ -52,18 +65,18 @@ void data_source_destroy(data_source *source) {
 }
 
 int data_source_seq_len(const data_source *source) {
-    return source->parts[0].set->seq_len;
+    return part_seq_len(&source->parts[0]);
 }
 
 int data_source_vocab_size(const data_source *source) {
-    return source->parts[0].set->vocab_size;
+    return part_vocab_size(&source->parts[0]);
 }
 
 int data_source_identifiers(const data_source *source) {
     int most = 0;
     for (int i = 0; i < source->count; i++) {
-        if (source->parts[i].set->num_identifiers > most)
-            most = source->parts[i].set->num_identifiers;
+        if (part_identifiers(&source->parts[i]) > most)
+            most = part_identifiers(&source->parts[i]);
     }
     return most;
 }
@@ -90,7 +103,14 @@ static int draw_part(const data_source *source, double progress, struct data_rng
 void data_source_next(const data_source *source, double progress, struct data_rng *rng, uint8_t *inputs,
                       uint8_t *labels, int32_t *identifier, int *set_index, size_t *row) {
     *set_index = draw_part(source, progress, rng);
+    const data_generator *generator = source->parts[*set_index].generator;
     const struct data_set *set = source->parts[*set_index].set;
+    if (generator) {
+        data_generator_make(generator, rng, inputs, labels);
+        *identifier = 0;
+        *row = 0;
+        return;
+    }
     *row = (size_t)data_rng_below(rng, (int)set->count);
     *identifier = set->identifiers[*row];
     if (source->augment && (set->sudoku_size || set->maze_side)) {

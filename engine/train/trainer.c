@@ -41,7 +41,9 @@ static trm_status select_ratings(const struct conf_source *s, struct data_set *s
                                s->max_rating);
 }
 
-static trm_status open_source(const struct conf_source *s, struct data_set **set, trm_error *err) {
+/* Opens a set, or a generator if the source is to have no end. */
+static trm_status open_source(const struct conf_source *s, struct data_set **set, data_generator **generator,
+                              trm_error *err) {
     if (s->path) {
         trm_status status = data_set_load(s->path, (size_t)s->limit, set, err);
         return status == TRM_OK ? select_ratings(s, *set, err) : status;
@@ -53,7 +55,7 @@ static trm_status open_source(const struct conf_source *s, struct data_set **set
                                                   .shares = s->classes,
                                                   .seed = (uint64_t)s->seed,
                                                   .threads = trm_core_count()};
-    return data_generate(&options, set, err);
+    return s->count > 0 ? data_generate(&options, set, err) : data_generator_create(&options, generator, err);
 }
 
 static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_size, int identifiers, trm_error *err) {
@@ -76,13 +78,13 @@ static trm_status open_probes(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     if (conf->probe.rows == 0 || !is_given(&conf->probe.source))
         return TRM_OK;
-    trm_status status = open_source(&conf->probe.source, &run->probe_set, err);
-    const struct data_source_part part = {run->probe_set, 1.0, 1.0};
+    trm_status status = open_source(&conf->probe.source, &run->probe_set, &run->probe_generator, err);
+    const struct data_source_part part = {run->probe_set, run->probe_generator, 1.0, 1.0};
     if (status == TRM_OK)
         status = data_source_create(&part, 1, conf->augment, &run->probe_source, err);
     if (status == TRM_OK)
-        status =
-            check_fit(run, run->probe_set->seq_len, run->probe_set->vocab_size, run->probe_set->num_identifiers, err);
+        status = check_fit(run, data_source_seq_len(run->probe_source), data_source_vocab_size(run->probe_source),
+                           data_source_identifiers(run->probe_source), err);
     return status;
 }
 
@@ -91,14 +93,16 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     const size_t count = (size_t)conf->data_count;
     struct data_source_part *parts = calloc(count, sizeof *parts);
     run->sets = calloc(count, sizeof *run->sets);
+    run->generators = calloc(count, sizeof *run->generators);
     run->drawn = calloc(2, (size_t)conf->model.seq_len);
     int used = 0;
-    trm_status status = parts && run->sets && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
+    trm_status status =
+        parts && run->sets && run->generators && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
     for (int i = 0; i < conf->data_count && status == TRM_OK; i++) {
-        status = open_source(&conf->data[i], &run->sets[i], err);
+        status = open_source(&conf->data[i], &run->sets[i], &run->generators[i], err);
         const double weight = conf->data[i].weight, final_weight = conf->data[i].final_weight;
         if (status == TRM_OK && weight + final_weight > 0.0)
-            parts[used++] = (struct data_source_part){run->sets[i], weight, final_weight};
+            parts[used++] = (struct data_source_part){run->sets[i], run->generators[i], weight, final_weight};
     }
     if (status == TRM_OK)
         status = data_source_create(parts, used, conf->augment, &run->source, err);
@@ -108,7 +112,7 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     if (status == TRM_OK)
         status = open_probes(run, err);
     if (status == TRM_OK && is_given(&conf->eval.source))
-        status = open_source(&conf->eval.source, &run->eval_set, err);
+        status = open_source(&conf->eval.source, &run->eval_set, NULL, err);
     if (status == TRM_OK && run->eval_set)
         status = check_fit(run, run->eval_set->seq_len, run->eval_set->vocab_size, run->eval_set->num_identifiers, err);
     free(parts);
@@ -238,6 +242,8 @@ static trm_status check_others(const struct train_run *run, trm_error *err) {
         return TRM_OK;
     for (int i = 0; i < run->conf->data_count; i++) {
         const struct data_set *set = run->sets[i];
+        if (!set)
+            continue; /* what a generator makes depends on the settings and the run's chance */
         own = hash_bytes(own, set->inputs, set->count * (size_t)set->seq_len);
         own = hash_bytes(own, set->labels, set->count * (size_t)set->seq_len);
         own = hash_bytes(own, set->identifiers, set->count * sizeof *set->identifiers);
@@ -283,12 +289,16 @@ static void finish(struct train_run *run) {
     train_core_destroy(run->core);
     model_layout_destroy(run->layout);
     data_source_destroy(run->probe_source);
+    data_generator_destroy(run->probe_generator);
     data_set_destroy(run->probe_set);
     data_source_destroy(run->source);
     data_arc_index_close(run->tasks);
     st_close(run->tasks_file);
     for (int i = 0; run->sets && i < run->conf->data_count; i++)
         data_set_destroy(run->sets[i]);
+    for (int i = 0; run->generators && i < run->conf->data_count; i++)
+        data_generator_destroy(run->generators[i]);
+    free(run->generators);
     free(run->sets);
     data_set_destroy(run->eval_set);
     free(run->drawn);

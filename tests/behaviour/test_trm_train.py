@@ -231,6 +231,7 @@ LEVERS = {
     "data that changes": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 0, 0, 0], "count": 50, '
                           '"final_weight": 0}, {"generate": "sudoku", "size": 4, "classes": [0, 1, 0, 0], "count": 50, '
                           '"weight": 0, "final_weight": 1}]', 'curriculum={"from": 0.1, "to": 0.9}'],
+    "puzzles without end": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}]'],
     "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
 }
 

@@ -459,7 +459,7 @@ static void several_sets_are_read_one_after_the_other(void **state) {
 static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
     (void)state;
     struct data_set *set[2] = {load_good(HEADER ROW1), load_good(HEADER ROW1 ROW2)};
-    const struct data_source_part parts[2] = {{set[0], 1, 3}, {set[1], 3, 0}};
+    const struct data_source_part parts[2] = {{set[0], NULL, 1, 3}, {set[1], NULL, 3, 0}};
     data_source *source;
     struct data_rng rng;
     int drawn[2] = {0}, second_row = 0;
@@ -509,7 +509,7 @@ static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
 static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **state) {
     (void)state;
     struct data_set *set = load_good(HEADER ROW1 ROW2);
-    const struct data_source_part part = {set, 1, 1};
+    const struct data_source_part part = {set, NULL, 1, 1};
     data_source *source;
     struct data_rng rng, saved;
     uint8_t draws[50][2][16];
@@ -542,6 +542,72 @@ static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **stat
     data_set_destroy(set);
 }
 
+/* Draws from a source of 9x9 Sudoku that has no end. */
+static void draw_fresh(const data_source *source, struct data_rng *rng, uint8_t puzzle[81], uint8_t answer[81],
+                       int *part) {
+    uint8_t inputs[81], labels[81];
+    int32_t identifier;
+    size_t row;
+    data_source_next(source, 0.5, rng, inputs, labels, &identifier, part, &row);
+    assert_int_equal(identifier, 0);
+    data_sudoku_grid(81, inputs, puzzle);
+    data_sudoku_grid(81, labels, answer);
+}
+
+static void a_source_without_end_makes_a_new_puzzle_at_every_draw(void **state) {
+    (void)state;
+    const double shares[SUDOKU_CLASSES] = {[SUDOKU_EASY] = 1, [SUDOKU_HARD] = 3};
+    const struct data_generate_options easy = {.size = 9, .wanted = SUDOKU_EASY}, some = {.size = 9, .shares = shares};
+    data_generator *generators[2];
+    data_source *source;
+    assert_int_equal(data_generator_create(&easy, &generators[0], NULL), TRM_OK);
+    assert_int_equal(data_generator_create(&some, &generators[1], NULL), TRM_OK);
+    const struct data_source_part parts[2] = {{NULL, generators[0], 1, 1}, {NULL, generators[1], 1, 1}};
+    assert_int_equal(data_source_create(parts, 2, true, &source, NULL), TRM_OK);
+    assert_int_equal(data_source_seq_len(source), 81);
+    assert_int_equal(data_source_vocab_size(source), 11);
+    assert_int_equal(data_source_identifiers(source), 1);
+    struct data_rng rng, same;
+    int guessed[2] = {0}, drawn[2] = {0};
+    uint8_t before[81] = {0};
+    data_rng_seed(&rng, 1);
+    data_rng_seed(&same, 1);
+    for (int i = 0; i < 200; i++) {
+        uint8_t puzzle[81], answer[81], again[81], again_answer[81];
+        int part, part_again, guesses;
+        draw_fresh(source, &rng, puzzle, answer, &part);
+        draw_fresh(source, &same, again, again_answer, &part_again);
+        assert_memory_equal(puzzle, again, 81);
+        assert_true(data_sudoku_verify(9, puzzle, answer));
+        assert_int_equal(data_sudoku_solve(9, puzzle, 2, NULL, NULL), 1);
+        data_sudoku_solve(9, puzzle, 1, NULL, &guesses);
+        assert_memory_not_equal(puzzle, before, 81);
+        memcpy(before, puzzle, 81);
+        drawn[part]++;
+        guessed[part] += guesses > 0;
+    }
+    assert_true(drawn[0] > 60 && drawn[1] > 60);
+    assert_int_equal(guessed[0], 0);
+    assert_true(guessed[1] > drawn[1] / 2 && guessed[1] < drawn[1]);
+    data_source_destroy(source);
+    data_generator_destroy(generators[0]);
+    data_generator_destroy(generators[1]);
+    data_generator_destroy(NULL);
+}
+
+static void a_generator_of_what_there_is_not_is_refused(void **state) {
+    (void)state;
+    const struct data_generate_options none[] = {{.size = 4, .wanted = SUDOKU_VERY_HARD},
+                                                 {.maze = true, .size = 5, .min_moves = 25}};
+    const struct data_generate_options wrong = {.maze = true, .size = 4};
+    data_generator *generator = (void *)&wrong;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_int_equal(data_generator_create(&none[i], &generator, NULL), TRM_UNSUPPORTED);
+        assert_null(generator);
+    }
+    assert_int_equal(data_generator_create(&wrong, &generator, NULL), TRM_INVALID);
+}
+
 static void sources_refuse_what_does_not_fit_together(void **state) {
     (void)state;
     struct data_set *four = load_good(HEADER ROW1), *nine;
@@ -549,13 +615,13 @@ static void sources_refuse_what_does_not_fit_together(void **state) {
     const struct {
         struct data_source_part parts[2];
         int count;
-    } cases[] = {{{{four, 1, 1}, {nine, 1, 1}}, 2},
-                 {{{four, 0, 1}}, 1},
-                 {{{four, 1, 0}}, 1},
-                 {{{four, -1, 1}, {four, 2, 2}}, 2},
-                 {{{four, (double)NAN, 1}}, 1},
-                 {{{four, 1, (double)INFINITY}}, 1},
-                 {{{four, 1, 1}}, 0}};
+    } cases[] = {{{{four, NULL, 1, 1}, {nine, NULL, 1, 1}}, 2},
+                 {{{four, NULL, 0, 1}}, 1},
+                 {{{four, NULL, 1, 0}}, 1},
+                 {{{four, NULL, -1, 1}, {four, NULL, 2, 2}}, 2},
+                 {{{four, NULL, (double)NAN, 1}}, 1},
+                 {{{four, NULL, 1, (double)INFINITY}}, 1},
+                 {{{four, NULL, 1, 1}}, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         data_source *source = (void *)four;
         assert_int_equal(data_source_create(cases[i].parts, cases[i].count, false, &source, NULL), TRM_INVALID);
@@ -585,6 +651,8 @@ int main(void) {
         cmocka_unit_test(several_sets_are_read_one_after_the_other),
         cmocka_unit_test(sources_draw_parts_by_weight_and_rows_evenly),
         cmocka_unit_test(augmented_draws_are_valid_images_and_repeat_with_the_rng),
+        cmocka_unit_test(a_source_without_end_makes_a_new_puzzle_at_every_draw),
+        cmocka_unit_test(a_generator_of_what_there_is_not_is_refused),
         cmocka_unit_test(sources_refuse_what_does_not_fit_together),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -193,6 +193,7 @@ static const struct {
     {"curriculum.to=1.5", "curriculum.to: must be"},
     {"data.0.weight=-1", "data.0.weight: must be"},
     {"data=[{\"generate\":\"sudoku\",\"size\":6}]", "data.0.count: must be given"},
+    {"eval={\"generate\":\"sudoku\",\"size\":6,\"count\":0}", "eval.count: an evaluation needs an end"},
     {"data=[{\"generate\":\"chess\",\"count\":1}]", "data.0.generate: must be \"sudoku\""},
     {"data=[{\"generate\":\"sudoku\",\"count\":1,\"size\":5}]", "data.0.size: must be 4, 6 or 9"},
     {"data=[{\"generate\":\"sudoku\",\"count\":1,\"size\":9}]", "data.0.size: Sudoku of size 9 needs model.seq_len 81"},
