@@ -1,240 +1,17 @@
-/* train_config.c - reads, checks and writes training configurations from tables of their keys, so that reading,
- * range checks, unknown keys and writing cannot disagree. Keeps no state: a struct conf_train belongs to
- * its caller. */
+/* train_config.c - reads and checks training configurations, by the tables of train_fields.h. Keeps no state: a struct
+ * conf_train belongs to its caller. */
 #include "config/train_config.h"
 
 #include <limits.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/json_file.h"
+#include "config/train_fields.h"
 #include "engine/data/maze.h"
 
 enum { NAME_SIZE = 128, MAX_SOURCES = 64 };
-
-enum field_kind {
-    FIELD_BOOL,    /* bool */
-    FIELD_INT,     /* int in min .. max */
-    FIELD_NUMBER,  /* double in min .. max */
-    FIELD_NUMBERS, /* double [CONF_SUDOKU_CLASSES], each in min .. max */
-    FIELD_CHOICE,  /* an enum: the index of one of `choices` */
-    FIELD_TEXT,    /* char *, owned; one of `choices` if there are any; NULL is not written */
-    FIELD_SECTION, /* an object of `fields`, whose offsets count from the same base */
-    FIELD_SOURCE,  /* struct conf_source: its keys are among those of the object itself */
-    FIELD_DATA,    /* conf_train.data */
-    FIELD_MODEL,   /* conf_train.model */
-    FIELD_STAGES,  /* conf_train.stages */
-    FIELD_END
-};
-
-struct field {
-    const char *key; /* NULL for FIELD_SOURCE and FIELD_END */
-    enum field_kind kind;
-    size_t offset;
-    double min, max;
-    const char *const *choices; /* ends with NULL */
-    const struct field *fields; /* ends with FIELD_END */
-    bool required;
-};
-
-static const char *const puzzle_names[] = {"sudoku", "maze", "arc", "", NULL};
-static const char *const generator_names[] = {"sudoku", "maze", NULL};
-static const char *const loss_names[] = {"stablemax", "softmax", NULL};             /* enum train_loss_kind */
-static const char *const optimizer_names[] = {"adam_atan2", "adamw", "muon", NULL}; /* enum train_optim_kind */
-static const char *const gradient_names[] = {"last_cycle", "last_updates", NULL};   /* enum conf_gradient */
-/* enum trm_dtype, as far as training knows it. */
-static const char *const compute_names[] = {"auto", "f32", "bf16", NULL};
-
-static const struct field file_fields[] = {
-    {.key = "path", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, path)},
-    {.key = "limit", .kind = FIELD_INT, .offset = offsetof(struct conf_source, limit), .max = INT_MAX},
-    {.key = "min_rating", .kind = FIELD_INT, .offset = offsetof(struct conf_source, min_rating), .max = INT_MAX},
-    {.key = "max_rating", .kind = FIELD_INT, .offset = offsetof(struct conf_source, max_rating), .max = INT_MAX},
-    {.kind = FIELD_END},
-};
-
-#define GENERATE_FIELD                                                                                                 \
-    {                                                                                                                  \
-        .key = "generate", .kind = FIELD_TEXT, .offset = offsetof(struct conf_source, generate),                       \
-        .choices = generator_names                                                                                     \
-    }
-#define COUNT_FIELD                                                                                                    \
-    { .key = "count", .kind = FIELD_INT, .offset = offsetof(struct conf_source, count), .max = 100e6, .required = true }
-#define SEED_FIELD                                                                                                     \
-    { .key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_source, seed), .max = INT_MAX }
-
-static const struct field sudoku_fields[] = {
-    GENERATE_FIELD,
-    {.key = "size", .kind = FIELD_INT, .offset = offsetof(struct conf_source, size), .min = 4, .max = 9},
-    {.key = "classes", .kind = FIELD_NUMBERS, .offset = offsetof(struct conf_source, classes), .max = 1e6},
-    COUNT_FIELD,
-    SEED_FIELD,
-    {.kind = FIELD_END},
-};
-
-static const struct field maze_fields[] = {
-    GENERATE_FIELD,
-    {.key = "size",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_source, size),
-     .min = MAZE_MIN_GENERATED,
-     .max = MAZE_MAX_SIDE,
-     .required = true},
-    {.key = "min_moves", .kind = FIELD_INT, .offset = offsetof(struct conf_source, min_moves), .max = MAZE_MAX_CELLS},
-    COUNT_FIELD,
-    SEED_FIELD,
-    {.kind = FIELD_END},
-};
-
-/* Base: struct conf_source. */
-static const struct field data_fields[] = {
-    {.kind = FIELD_SOURCE},
-    {.key = "weight", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_source, weight), .max = 1e6},
-    {.key = "final_weight", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_source, final_weight), .max = 1e6},
-    {.kind = FIELD_END},
-};
-
-/* The base of all that follows: struct conf_train. */
-static const struct field optimizer_fields[] = {
-    {.key = "name",
-     .kind = FIELD_CHOICE,
-     .offset = offsetof(struct conf_train, optimizer.kind),
-     .choices = optimizer_names},
-    {.key = "lr", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.lr), .max = 10},
-    {.key = "weight_decay",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, optimizer.weight_decay),
-     .max = 100},
-    {.key = "beta1", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.beta1), .max = 0.99999},
-    {.key = "beta2", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.beta2), .max = 0.99999},
-    {.key = "scale",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, optimizer.scale),
-     .min = 0.001,
-     .max = 1000},
-    {.key = "eps", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, optimizer.eps), .min = 1e-30, .max = 1},
-    {.key = "momentum",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, optimizer.momentum),
-     .max = 0.99999},
-    {.kind = FIELD_END},
-};
-
-static const struct field puzzle_emb_fields[] = {
-    {.key = "lr", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, puzzle_emb.lr), .max = 10},
-    {.key = "weight_decay",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, puzzle_emb.weight_decay),
-     .max = 100},
-    {.kind = FIELD_END},
-};
-
-static const struct field schedule_fields[] = {
-    {.key = "warmup", .kind = FIELD_INT, .offset = offsetof(struct conf_train, schedule.warmup), .max = INT_MAX},
-    {.key = "constant_fraction",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, schedule.constant_fraction),
-     .max = 1},
-    {.key = "min_ratio", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, schedule.min_ratio), .max = 1},
-    {.kind = FIELD_END},
-};
-
-static const struct field ema_fields[] = {
-    {.key = "rate", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, ema.rate), .max = 1},
-    {.key = "ramp", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, ema.ramp)},
-    {.kind = FIELD_END},
-};
-
-static const struct field eval_fields[] = {
-    {.kind = FIELD_SOURCE, .offset = offsetof(struct conf_train, eval.source)},
-    {.key = "every", .kind = FIELD_INT, .offset = offsetof(struct conf_train, eval.every), .max = INT_MAX},
-    {.key = "max_steps", .kind = FIELD_INT, .offset = offsetof(struct conf_train, eval.max_steps), .max = 10000},
-    {.kind = FIELD_END},
-};
-
-/* Base: struct conf_stage. */
-static const struct field stage_fields[] = {
-    {.key = "until", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_stage, until), .max = 1, .required = true},
-    {.key = "H_cycles",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_stage, H_cycles),
-     .min = 1,
-     .max = 1000,
-     .required = true},
-    {.key = "L_cycles",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_stage, L_cycles),
-     .min = 1,
-     .max = 1000,
-     .required = true},
-    {.kind = FIELD_END},
-};
-
-static const struct field curriculum_fields[] = {
-    {.key = "from", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, curriculum.from), .max = 1},
-    {.key = "to", .kind = FIELD_NUMBER, .offset = offsetof(struct conf_train, curriculum.to), .max = 1},
-    {.kind = FIELD_END},
-};
-
-static const struct field probe_fields[] = {
-    {.key = "rows", .kind = FIELD_INT, .offset = offsetof(struct conf_train, probe.rows), .max = 65535},
-    {.key = "halting", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, probe.halting)},
-    {.kind = FIELD_SOURCE, .offset = offsetof(struct conf_train, probe.source)},
-    {.kind = FIELD_END},
-};
-
-static const struct field train_fields[] = {
-    {.key = "name", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, name)},
-    {.key = "puzzle", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, puzzle), .choices = puzzle_names},
-    {.key = "model", .kind = FIELD_MODEL, .required = true},
-    {.key = "start_from", .kind = FIELD_TEXT, .offset = offsetof(struct conf_train, start_from)},
-    {.key = "data", .kind = FIELD_DATA, .required = true},
-    {.key = "curriculum", .kind = FIELD_SECTION, .fields = curriculum_fields},
-    {.key = "augment", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, augment)},
-    {.key = "batch_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, batch_size), .min = 1, .max = 65536},
-    {.key = "pool_size", .kind = FIELD_INT, .offset = offsetof(struct conf_train, pool_size), .min = 1, .max = 1 << 20},
-    {.key = "carry_bf16", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, carry_bf16)},
-    {.key = "random_initial_steps", .kind = FIELD_BOOL, .offset = offsetof(struct conf_train, random_initial_steps)},
-    {.key = "shards", .kind = FIELD_INT, .offset = offsetof(struct conf_train, shards), .min = 1, .max = 1024},
-    {.key = "threads", .kind = FIELD_INT, .offset = offsetof(struct conf_train, threads), .max = 1024},
-    {.key = "steps",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_train, steps),
-     .min = 1,
-     .max = INT_MAX,
-     .required = true},
-    {.key = "seed", .kind = FIELD_INT, .offset = offsetof(struct conf_train, seed), .max = INT_MAX},
-    {.key = "stages", .kind = FIELD_STAGES},
-    {.key = "gradient",
-     .kind = FIELD_CHOICE,
-     .offset = offsetof(struct conf_train, gradient),
-     .choices = gradient_names},
-    {.key = "loss", .kind = FIELD_CHOICE, .offset = offsetof(struct conf_train, loss), .choices = loss_names},
-    {.key = "halt_loss_weight",
-     .kind = FIELD_NUMBER,
-     .offset = offsetof(struct conf_train, halt_loss_weight),
-     .max = 100},
-    {.key = "min_halt_steps",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_train, min_halt_steps),
-     .min = 1,
-     .max = 10000},
-    {.key = "probe", .kind = FIELD_SECTION, .fields = probe_fields},
-    {.key = "optimizer", .kind = FIELD_SECTION, .fields = optimizer_fields},
-    {.key = "puzzle_emb", .kind = FIELD_SECTION, .fields = puzzle_emb_fields},
-    {.key = "schedule", .kind = FIELD_SECTION, .fields = schedule_fields},
-    {.key = "ema", .kind = FIELD_SECTION, .fields = ema_fields},
-    {.key = "checkpoint_every",
-     .kind = FIELD_INT,
-     .offset = offsetof(struct conf_train, checkpoint_every),
-     .max = INT_MAX},
-    {.key = "log_every", .kind = FIELD_INT, .offset = offsetof(struct conf_train, log_every), .min = 1, .max = INT_MAX},
-    {.key = "eval", .kind = FIELD_SECTION, .fields = eval_fields},
-    {.key = "compute", .kind = FIELD_CHOICE, .offset = offsetof(struct conf_train, compute), .choices = compute_names},
-    {.kind = FIELD_END},
-};
 
 enum { AS_WEIGHT = -1 }; /* of a final weight that is not given */
 
@@ -266,16 +43,7 @@ static const struct conf_train train_defaults = {
     .compute = TRM_DTYPE_F32,
 };
 
-/* ---- reading ---- */
-
-static bool is_maze(const char *generate) {
-    return generate && strcmp(generate, "maze") == 0;
-}
-
-/* `generate` as given, or NULL. */
-static const struct field *source_fields(const char *generate) {
-    return !generate ? file_fields : is_maze(generate) ? maze_fields : sudoku_fields;
-}
+/* ---- values ---- */
 
 static trm_status out_of_memory(trm_error *err) {
     return trm_fail(err, TRM_NO_MEMORY, "out of memory in the training configuration");
@@ -312,7 +80,7 @@ static trm_status read_text(const char *const *choices, json_t *value, const cha
     return TRM_OK;
 }
 
-static trm_status read_int(const struct field *field, json_t *value, const char *name, int *out, trm_error *err) {
+static trm_status read_int(const struct conf_field *field, json_t *value, const char *name, int *out, trm_error *err) {
     json_int_t given = json_integer_value(value);
     if (!json_is_integer(value) || given < (json_int_t)field->min || given > (json_int_t)field->max)
         return trm_fail(err, TRM_INVALID, "%s: must be an integer from %.0f to %.0f", name, field->min, field->max);
@@ -320,7 +88,8 @@ static trm_status read_int(const struct field *field, json_t *value, const char 
     return TRM_OK;
 }
 
-static trm_status read_number(const struct field *field, json_t *value, const char *name, double *out, trm_error *err) {
+static trm_status read_number(const struct conf_field *field, json_t *value, const char *name, double *out,
+                              trm_error *err) {
     double given = json_number_value(value);
     if (!json_is_number(value) || given < field->min || given > field->max)
         return trm_fail(err, TRM_INVALID, "%s: must be a number from %g to %g", name, field->min, field->max);
@@ -328,7 +97,7 @@ static trm_status read_number(const struct field *field, json_t *value, const ch
     return TRM_OK;
 }
 
-static trm_status read_numbers(const struct field *field, json_t *value, const char *name, double *out,
+static trm_status read_numbers(const struct conf_field *field, json_t *value, const char *name, double *out,
                                trm_error *err) {
     if (json_array_size(value) != CONF_SUDOKU_CLASSES)
         return trm_fail(err, TRM_INVALID, "%s: must be an array of %d numbers", name, CONF_SUDOKU_CLASSES);
@@ -373,7 +142,8 @@ static trm_status read_model(json_t *value, struct model_config *model, trm_erro
     return check_model_keys(value, model, err);
 }
 
-static trm_status read_object(json_t *object, const char *name, const struct field *fields, void *base, trm_error *err);
+static trm_status read_object(json_t *object, const char *name, const struct conf_field *fields, void *base,
+                              trm_error *err);
 
 static trm_status read_data(json_t *value, struct conf_train *conf, trm_error *err) {
     size_t count = json_array_size(value);
@@ -390,7 +160,7 @@ static trm_status read_data(json_t *value, struct conf_train *conf, trm_error *e
         *source = source_defaults;
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "data.%d", i);
-        trm_status status = read_object(json_array_get(value, (size_t)i), name, data_fields, source, err);
+        trm_status status = read_object(json_array_get(value, (size_t)i), name, conf_data_fields, source, err);
         if (status != TRM_OK)
             return status;
         if (!source->path && !source->generate)
@@ -413,54 +183,55 @@ static trm_status read_stages(json_t *value, struct conf_train *conf, trm_error 
     for (conf->stage_count = 0; conf->stage_count < (int)count && status == TRM_OK; conf->stage_count++) {
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "stages.%d", conf->stage_count);
-        status = read_object(json_array_get(value, (size_t)conf->stage_count), name, stage_fields,
+        status = read_object(json_array_get(value, (size_t)conf->stage_count), name, conf_stage_fields,
                              &conf->stages[conf->stage_count], err);
     }
     return status;
 }
 
-static trm_status read_value(const struct field *field, json_t *value, const char *name, void *base, trm_error *err) {
+static trm_status read_value(const struct conf_field *field, json_t *value, const char *name, void *base,
+                             trm_error *err) {
     void *member = (char *)base + field->offset;
     switch (field->kind) {
-    case FIELD_BOOL:
+    case CONF_FIELD_BOOL:
         if (!json_is_boolean(value))
             return trm_fail(err, TRM_INVALID, "%s: must be true or false", name);
         *(bool *)member = json_is_true(value);
         return TRM_OK;
-    case FIELD_INT:
+    case CONF_FIELD_INT:
         return read_int(field, value, name, member, err);
-    case FIELD_NUMBER:
+    case CONF_FIELD_NUMBER:
         return read_number(field, value, name, member, err);
-    case FIELD_NUMBERS:
+    case CONF_FIELD_NUMBERS:
         return read_numbers(field, value, name, member, err);
-    case FIELD_CHOICE:
+    case CONF_FIELD_CHOICE:
         return read_choice(field->choices, value, name, member, err);
-    case FIELD_TEXT:
+    case CONF_FIELD_TEXT:
         return read_text(field->choices, value, name, member, err);
-    case FIELD_SECTION:
+    case CONF_FIELD_SECTION:
         return read_object(value, name, field->fields, base, err);
-    case FIELD_DATA:
+    case CONF_FIELD_DATA:
         return read_data(value, base, err);
-    case FIELD_MODEL:
+    case CONF_FIELD_MODEL:
         return read_model(value, &((struct conf_train *)base)->model, err);
-    case FIELD_STAGES:
+    case CONF_FIELD_STAGES:
         return read_stages(value, base, err);
-    case FIELD_SOURCE:
-    case FIELD_END:
+    case CONF_FIELD_SOURCE:
+    case CONF_FIELD_END:
         break;
     }
     return trm_fail(err, TRM_INVALID, "%s: cannot be set", name);
 }
 
 /* Reads the members of `object` that are among `fields`, and takes them out of it. */
-static trm_status take_fields(json_t *object, const char *name, const struct field *fields, void *base,
+static trm_status take_fields(json_t *object, const char *name, const struct conf_field *fields, void *base,
                               trm_error *err) {
     trm_status status = TRM_OK;
-    for (const struct field *field = fields; field->kind != FIELD_END && status == TRM_OK; field++) {
-        if (field->kind == FIELD_SOURCE) {
+    for (const struct conf_field *field = fields; field->kind != CONF_FIELD_END && status == TRM_OK; field++) {
+        if (field->kind == CONF_FIELD_SOURCE) {
             const json_t *generate = json_object_get(object, "generate");
             const char *what = generate && !json_is_string(generate) ? "" : json_string_value(generate);
-            status = take_fields(object, name, source_fields(what), (char *)base + field->offset, err);
+            status = take_fields(object, name, conf_source_fields(what), (char *)base + field->offset, err);
             continue;
         }
         char inner[NAME_SIZE];
@@ -476,7 +247,7 @@ static trm_status take_fields(json_t *object, const char *name, const struct fie
 }
 
 /* Reads `object`, called `name` in messages ("" is the whole file), into the struct at `base`. */
-static trm_status read_object(json_t *object, const char *name, const struct field *fields, void *base,
+static trm_status read_object(json_t *object, const char *name, const struct conf_field *fields, void *base,
                               trm_error *err) {
     if (!json_is_object(object))
         return trm_fail(err, TRM_INVALID, "%s: must be an object", name);
@@ -534,7 +305,7 @@ static trm_status check_source(const struct conf_train *conf, const struct conf_
                         source->max_rating);
     if (!source->generate)
         return TRM_OK;
-    const bool maze = is_maze(source->generate);
+    const bool maze = conf_is_maze(source->generate);
     const int size = source->size, vocab_size = maze ? MAZE_VOCAB : size + 2;
     if (!maze && size != 4 && size != 6 && size != 9)
         return trm_fail(err, TRM_INVALID, "%s.size: must be 4, 6 or 9", name);
@@ -615,7 +386,7 @@ trm_status conf_train_load(const char *path, const char *const *overrides, int o
     if (status == TRM_OK)
         status = move_into_model(root, err);
     if (status == TRM_OK)
-        status = read_object(root, "", train_fields, conf, err);
+        status = read_object(root, "", conf_train_fields, conf, err);
     conf->schedule.total = conf->steps;
     if (status == TRM_OK)
         status = check_whole(conf, err);
@@ -640,109 +411,4 @@ void conf_train_destroy(struct conf_train *conf) {
     free(conf->name);
     free(conf->puzzle);
     memset(conf, 0, sizeof *conf);
-}
-
-/* ---- writing ---- */
-
-static json_t *write_object(const struct field *fields, const void *base);
-
-static json_t *write_numbers(const double *numbers) {
-    json_t *array = json_array();
-    for (int i = 0; i < CONF_SUDOKU_CLASSES; i++)
-        if (json_array_append_new(array, json_real(numbers[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
-static json_t *write_data(const struct conf_train *conf) {
-    json_t *array = json_array();
-    for (int i = 0; i < conf->data_count; i++)
-        if (json_array_append_new(array, write_object(data_fields, &conf->data[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
-static json_t *write_stages(const struct conf_train *conf) {
-    json_t *array = json_array();
-    for (int i = 0; i < conf->stage_count; i++)
-        if (json_array_append_new(array, write_object(stage_fields, &conf->stages[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
-static json_t *write_model(const struct model_config *model) {
-    char *text = model_config_format(model);
-    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
-    free(text);
-    return object;
-}
-
-/* A new value, or NULL when memory ran out. */
-static json_t *write_value(const struct field *field, const void *base) {
-    const void *member = (const char *)base + field->offset;
-    switch (field->kind) {
-    case FIELD_BOOL:
-        return json_boolean(*(const bool *)member);
-    case FIELD_INT:
-        return json_integer(*(const int *)member);
-    case FIELD_NUMBER:
-        return json_real(*(const double *)member);
-    case FIELD_NUMBERS:
-        return write_numbers(member);
-    case FIELD_CHOICE:
-        return json_string(field->choices[*(const int *)member]);
-    case FIELD_TEXT:
-        return json_string(*(char *const *)member);
-    case FIELD_SECTION:
-        return write_object(field->fields, base);
-    case FIELD_DATA:
-        return write_data(base);
-    case FIELD_MODEL:
-        return write_model(&((const struct conf_train *)base)->model);
-    case FIELD_STAGES:
-        return write_stages(base);
-    case FIELD_SOURCE:
-    case FIELD_END:
-        break;
-    }
-    return NULL;
-}
-
-/* Adds the members that `fields` describe to `object`; false when memory ran out. */
-static bool write_fields(json_t *object, const struct field *fields, const void *base) {
-    for (const struct field *field = fields; field->kind != FIELD_END; field++) {
-        const void *member = (const char *)base + field->offset;
-        if (field->kind == FIELD_SOURCE) {
-            const struct conf_source *source = member;
-            if (!write_fields(object, source_fields(source->generate), source))
-                return false;
-        } else if (field->kind == FIELD_TEXT && !*(char *const *)member) {
-            continue;
-        } else if (json_object_set_new(object, field->key, write_value(field, base)) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static json_t *write_object(const struct field *fields, const void *base) {
-    json_t *object = json_object();
-    if (object && !write_fields(object, fields, base)) {
-        json_decref(object);
-        return NULL;
-    }
-    return object;
-}
-
-char *conf_train_format(const struct conf_train *conf) {
-    json_t *root = write_object(train_fields, conf);
-    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    json_decref(root);
-    return text;
 }
