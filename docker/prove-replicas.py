@@ -103,7 +103,8 @@ class Server(Process):
         within = ["ip", "netns", "exec", namespace] if namespace else []
         super().__init__(f"server{number}", directory, [
             *within, os.path.join(options.build, "trm-server"), "--model", MODEL, "--workers", "1",
-            "--host", address, "--port", str(self.port), "--access-log", "false"])
+            "--host", address, "--port", str(self.port), "--access-log", "false",
+            "--tasks-dir", os.path.join(directory, f"tasks{number}")])
 
     @property
     def place(self):
