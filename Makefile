@@ -109,7 +109,7 @@ C_FILES  = $(shell find server engine proto config tests -name '*.[ch]' | sort)
 # Not asked of cppcheck: readdir_r, which POSIX withdrew; and some compound literals it cannot read.
 CPPCHECK_OFF := readdirCalled internalAstError
 SH_FILES = docker/install-deps.sh docker/fresh-debian.sh docker/healthy tests/run.sh tests/chroot.sh .ci/run \
-           $(addprefix docker/prove-,arm64.sh compose.sh image.sh manifests.sh)
+           $(addprefix docker/prove-,arm64.sh common.sh compose.sh image.sh manifests.sh)
 
 .DELETE_ON_ERROR:
 .PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data arc-data arc-hour-data arc-unseen man install install-files readme print-bundled-model clean FORCE

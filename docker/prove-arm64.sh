@@ -6,26 +6,15 @@
 # Needs root, debootstrap and a Debian mirror. SUITE=bookworm (the default) chooses the Debian, PORT=N the port,
 # KEEP=1 keeps the fresh Debian, WORK=DIR goes on with one that was kept. Exit status 0 only if all of it worked.
 set -euo pipefail
+# shellcheck source=docker/prove-common.sh
+. "$(dirname "$0")/prove-common.sh"
 
 repository=$(realpath "$(dirname "$0")/..")
 suite=${SUITE:-bookworm}
 port=${PORT:-18084}
-puzzle='{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'
 server=
 
-fail() {
-    echo "prove-arm64: $*" >&2
-    exit 1
-}
-
-say() {
-    printf '\n##### %s (%d s)\n' "$*" $SECONDS
-}
-
-[ "$(id -u)" -eq 0 ] || fail "debootstrap and chroot need root"
-for program in debootstrap curl git ss; do
-    command -v $program >/dev/null || fail "apt-get install debootstrap curl git iproute2 first"
-done
+needs "debootstrap curl git iproute2" debootstrap curl git ss
 work=${WORK:-$(mktemp -d /var/tmp/trm-arm64.XXXXXX)}
 chmod 755 "$work"
 root=$work/root

@@ -9,19 +9,11 @@
 # from what prove-image.sh kept there, KEEP=1 keeps the fresh Debian, WORK=DIR goes on with one that was kept.
 # Exit status 0 only if all of it worked.
 set -euo pipefail
+# shellcheck source=docker/prove-common.sh
+. "$(dirname "$0")/prove-common.sh"
 
 here=$(realpath "$(dirname "$0")")
 suite=${SUITE:-bookworm}
-puzzle='{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'
-
-fail() {
-    echo "prove-compose: $*" >&2
-    exit 1
-}
-
-say() {
-    printf '\n##### %s (%d s)\n' "$*" $SECONDS
-}
 
 # ---- in the fresh Debian, in namespaces of its own ----
 
@@ -139,10 +131,7 @@ fi
 
 # ---- outside ----
 
-[ "$(id -u)" -eq 0 ] || fail "debootstrap and namespaces need root"
-for program in debootstrap buildah unshare; do
-    command -v $program >/dev/null || fail "apt-get install debootstrap buildah util-linux first"
-done
+needs "debootstrap buildah util-linux" debootstrap buildah unshare
 work=${WORK:-$(mktemp -d /var/tmp/trm-compose.XXXXXX)}
 chmod 755 "$work"
 root=$work/root

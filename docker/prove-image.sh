@@ -8,26 +8,15 @@
 # goes on with one that was kept, and builds only what it does not hold.
 # Exit status 0 only if all of it worked.
 set -euo pipefail
+# shellcheck source=docker/prove-common.sh
+. "$(dirname "$0")/prove-common.sh"
 
 repository=$(realpath "$(dirname "$0")/..")
 suite=${SUITE:-bookworm}
 port=${PORT:-18080}
 most_bytes=150000000
-puzzle='{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'
 
-fail() {
-    echo "prove-image: $*" >&2
-    exit 1
-}
-
-say() {
-    printf '\n##### %s (%d s)\n' "$*" $SECONDS
-}
-
-[ "$(id -u)" -eq 0 ] || fail "debootstrap and chroot need root"
-for program in debootstrap buildah curl ss; do
-    command -v $program >/dev/null || fail "apt-get install debootstrap buildah curl iproute2 first"
-done
+needs "debootstrap buildah curl iproute2" debootstrap buildah curl ss
 
 work=${WORK:-$(mktemp -d /var/tmp/trm-image.XXXXXX)}
 chmod 755 "$work"
