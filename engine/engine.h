@@ -66,7 +66,8 @@ struct trm_model_info {
     int seq_len;             /* tokens of a puzzle: cells, row by row */
     int vocab_size;          /* tokens are 0 .. vocab_size - 1 */
     int num_puzzle_identifiers;
-    int halt_max_steps; /* the number of supervision steps it was trained with */
+    int halt_max_steps;   /* the number of supervision steps it was trained with */
+    float halt_threshold; /* the one of trm_solve_options that the checkpoint recommends; 0 if it does not */
     int hidden_size;
     size_t parameters;     /* trained values, puzzle embedding not counted */
     double flops_per_step; /* multiplications and additions of matrix products, one puzzle, one step */

@@ -122,7 +122,9 @@ trm_status trm_model_open(const char *path, const struct trm_model_options *opti
     model->checkpoint = checkpoint;
     if (provenance)
         model->info.provenance = provenance;
-    status = open_tasks(path, model, err);
+    status = model_checkpoint_halt_threshold(checkpoint, &model->info.halt_threshold, err);
+    if (status == TRM_OK)
+        status = open_tasks(path, model, err);
     if (status != TRM_OK) {
         trm_model_unref(model);
         return status;

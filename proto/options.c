@@ -104,6 +104,7 @@ bool proto_options_read(const json_t *object, const char *pointer, const struct 
             return false;
         }
     }
+    options->has_halt_threshold = json_object_get(object, "halt_threshold") != NULL;
     options->has_verify = json_object_get(object, "verify") != NULL;
     if (options->max_steps && options->min_steps > options->max_steps) {
         char at[sizeof problem->pointer];

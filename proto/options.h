@@ -20,7 +20,8 @@ struct proto_limits {
 struct proto_options {
     int max_steps;           /* supervision steps of a puzzle at most; 0: absent, as the model was trained */
     int min_steps;           /* a halt before this step is not accepted */
-    float halt_threshold;    /* halt when q_halt is above it */
+    float halt_threshold;    /* halt when q_halt is above it, */
+    bool has_halt_threshold; /* if that was said; else as the model's checkpoint says */
     bool no_halt;            /* run all steps */
     bool verify, has_verify; /* halt when the verifier accepts the answer; whether that was said */
     int deadline_ms;         /* from the arrival of the body; 0: none */

@@ -30,7 +30,8 @@ static bool engine_options(const struct srv_options *settings, const struct srv_
         .max_steps = wanted->max_steps ? wanted->max_steps : preset_steps(settings, model),
         .min_steps = wanted->min_steps,
         .no_halt = wanted->no_halt,
-        .halt_threshold = wanted->halt_threshold,
+        .halt_threshold =
+            wanted->has_halt_threshold ? wanted->halt_threshold : trm_model_info(model->engine)->halt_threshold,
         .verify = wanted->has_verify ? wanted->verify : settings->verify && verifiable,
         .images = images_of(model, wanted),
         .noise = wanted->noise > 0 ? wanted->noise : ROLLOUT_NOISE,

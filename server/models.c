@@ -193,6 +193,8 @@ void srv_models_write(const struct srv_models *models, struct proto_text *text) 
         proto_text_add_string(text, info->puzzle_name);
         proto_text_addf(text, ",\"rows\":%d,\"columns\":%d,\"vocab_size\":%d,\"max_steps\":%d,\"hidden_size\":%d",
                         model->form.side, model->form.side, info->vocab_size, info->halt_max_steps, info->hidden_size);
+        proto_text_add_literal(text, ",\"halt_threshold\":");
+        proto_text_add_float(text, info->halt_threshold);
         proto_text_add_literal(text, ",\"symbols\":");
         proto_form_write_symbols(&model->form, text);
         proto_text_addf(text, ",\"verifier\":%s", proto_form_has_verifier(&model->form) ? "true" : "false");

@@ -6,10 +6,13 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ALIGNMENT = 64 }; /* bytes: a cache line and a vector register */
+
+static const char HALT_THRESHOLD[] = "halt_threshold";
 
 struct model_checkpoint {
     st_file *file;
@@ -183,4 +186,23 @@ trm_status model_checkpoint_add(st_writer *writer, const struct model_config *co
         status = st_add(writer, tensor->name, ST_F32, tensor->rank, shape, data, err);
     }
     return status;
+}
+
+trm_status model_checkpoint_halt_threshold(const model_checkpoint *checkpoint, float *threshold, trm_error *err) {
+    const char *text = st_metadata(checkpoint->file, HALT_THRESHOLD);
+    char *end;
+    *threshold = 0.0F;
+    if (!text)
+        return TRM_OK;
+    *threshold = strtof(text, &end);
+    if (end == text || *end != '\0' || !(fabsf(*threshold) <= 100.0F))
+        return trm_fail(err, TRM_FORMAT, "metadata %s: \"%.40s\" is not a number from -100 to 100", HALT_THRESHOLD,
+                        text);
+    return TRM_OK;
+}
+
+trm_status model_checkpoint_add_halt_threshold(st_writer *writer, double threshold, trm_error *err) {
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", threshold);
+    return st_add_metadata(writer, HALT_THRESHOLD, text, err);
 }

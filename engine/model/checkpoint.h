@@ -1,8 +1,8 @@
 /* checkpoint.h - a model's weights and what is known about them, as one safetensors file.
  *
  * Tensors under the original's names; metadata: "config" (model_config as JSON), "puzzle"
- * ("sudoku", "maze", "arc"; optional), "provenance" (JSON: command, data, steps, hours, accuracy;
- * optional). Unknown tensors and keys are ignored. An open checkpoint is immutable: any thread. */
+ * ("sudoku", "maze", "arc"; optional), "halt_threshold" (a number; optional), "provenance" (JSON: command, data, steps,
+ * hours, accuracy; optional). Unknown tensors and keys are ignored. An open checkpoint is immutable: any thread. */
 #ifndef TRM_ENGINE_MODEL_CHECKPOINT_H
 #define TRM_ENGINE_MODEL_CHECKPOINT_H
 
@@ -26,6 +26,11 @@ const float *model_checkpoint_params(const model_checkpoint *checkpoint);     /*
 const float *model_checkpoint_buffers(const model_checkpoint *checkpoint);    /* [layout->buffer_size] */
 const float *model_checkpoint_puzzle_emb(const model_checkpoint *checkpoint); /* [identifiers, ndim] or NULL */
 const st_file *model_checkpoint_file(const model_checkpoint *checkpoint);     /* for further metadata */
+
+/* The logit of the halting head above which its word is good enough, as whoever trained it measured: metadata
+ * "halt_threshold", 0 if there is none. TRM_FORMAT unless that is a number from -100 to 100. */
+trm_status model_checkpoint_halt_threshold(const model_checkpoint *checkpoint, float *threshold, trm_error *err);
+trm_status model_checkpoint_add_halt_threshold(st_writer *writer, double threshold, trm_error *err);
 
 /* Adds the model's tensors and "config" metadata to `writer`; the caller adds the rest ("puzzle",
  * "provenance", optimizer state ...) and writes. `puzzle_emb` may be NULL when the model has none.

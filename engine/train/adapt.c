@@ -35,6 +35,7 @@ struct adaptation {
     struct data_arc_augment *augments; /* [1 + options->augment], the first leaves the task as it is */
     struct data_rng rng;
     int side; /* of the square of tokens */
+    float halt_threshold;
     struct train_adapt_progress progress;
     bool spent; /* whoever follows the progress says so */
     double started;
@@ -97,6 +98,9 @@ static trm_status open_base(struct adaptation *a, trm_error *err) {
     if (!data_arc_task_fits(a->task, a->side))
         return trm_fail(err, TRM_INVALID, "%s: its grids have at most %d rows and columns, the task's have more",
                         a->options->model, a->side);
+    status = model_checkpoint_halt_threshold(a->base, &a->halt_threshold, err);
+    if (status != TRM_OK)
+        return status;
     a->config.num_puzzle_identifiers = FIRST_IDENTIFIER + 1 + a->options->augment;
     return model_config_resolve(&a->config, err);
 }
@@ -247,6 +251,8 @@ static trm_status save(struct adaptation *a, trm_error *err) {
         status = model_checkpoint_add(writer, &a->config, a->layout, w->ema, w->buffers, w->puzzle_emb, err);
     if (status == TRM_OK)
         status = st_add_metadata(writer, "puzzle", "arc", err);
+    if (status == TRM_OK)
+        status = model_checkpoint_add_halt_threshold(writer, a->halt_threshold, err);
     if (status == TRM_OK)
         status = add_provenance(a, writer, err);
     if (status == TRM_OK)

@@ -59,6 +59,7 @@ static trm_status admit_try(struct worker *worker, size_t number) {
     const struct trm_solve_options solve = {
         .max_steps = evaluation->max_steps,
         .min_steps = evaluation->options->min_steps,
+        .halt_threshold = (float)evaluation->options->halt_threshold,
         .no_halt = !evaluation->options->halt,
         .verify = evaluation->options->halt && evaluation->options->verify,
         .variation = (int)rollout,

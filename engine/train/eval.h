@@ -17,18 +17,19 @@
 
 /* Zero-initialised members mean the default. */
 struct train_eval_options {
-    int max_steps;     /* 0: the model's halt_max_steps */
-    int min_steps;     /* a halt before this step is not accepted */
-    bool halt;         /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
-    bool verify;       /* with halt: stop exactly when the verifier accepts the answer */
-    int rollouts;      /* tries of each image of a puzzle; 0: 1. All run to their end; the first never has noise */
-    int augment;       /* images of each puzzle; 0: 1, the puzzle itself. Try t is variation t (engine.h) */
-    double noise;      /* standard deviation of the noise on the latents of the others */
-    uint64_t seed;     /* try t has the noise and the image of seed + t */
-    int guesses;       /* of trm_solve_options */
-    int restart_steps; /* a try begins again, as a variation that no other try is, after so many steps; 0: never */
-    int threads;       /* 0: 1; the calling thread is one of them */
-    int slots;         /* puzzles in flight per thread; 0: 16 */
+    int max_steps;         /* 0: the model's halt_max_steps */
+    int min_steps;         /* a halt before this step is not accepted */
+    double halt_threshold; /* of trm_solve_options */
+    bool halt;             /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
+    bool verify;           /* with halt: stop exactly when the verifier accepts the answer */
+    int rollouts;          /* tries of each image of a puzzle; 0: 1. All run to their end; the first never has noise */
+    int augment;           /* images of each puzzle; 0: 1, the puzzle itself. Try t is variation t (engine.h) */
+    double noise;          /* standard deviation of the noise on the latents of the others */
+    uint64_t seed;         /* try t has the noise and the image of seed + t */
+    int guesses;           /* of trm_solve_options */
+    int restart_steps;     /* a try begins again, as a variation that no other try is, after so many steps; 0: never */
+    int threads;           /* 0: 1; the calling thread is one of them */
+    int slots;             /* puzzles in flight per thread; 0: 16 */
 
     /* Called now and then from the calling thread; NULL for none. */
     void (*progress)(void *progress_arg, size_t done, size_t total);

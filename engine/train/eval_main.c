@@ -26,6 +26,7 @@ struct settings {
     size_t limit;
     bool json;
     struct train_eval_options options;
+    bool has_threshold;
 };
 
 static const char usage_text[] =
@@ -42,6 +43,8 @@ static const char usage_text[] =
     "  --verify              stop a puzzle exactly when its answer obeys the rules\n"
     "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
     "  --min-steps N         do not stop before this step\n"
+    "  --halt-threshold X    the halting head is confident when its logit is above X (default: as\n"
+    "                        the checkpoint says, else 0)\n"
     "  --rollouts K          try each puzzle K times, with noise but for the first try, and\n"
     "                        take the try that obeys the rules (with --verify) or of which\n"
     "                        the halting head thinks most; steps are summed over all tries\n"
@@ -70,10 +73,11 @@ static int usage_error(const char *problem, const char *what) {
     return EXIT_USAGE;
 }
 
-static bool parse_deviation(const char *text, double *value) {
+/* A number from `least` to 100. */
+static bool parse_real(const char *text, double least, double *value) {
     char *end;
     *value = strtod(text, &end);
-    return end != text && *end == '\0' && *value >= 0 && *value <= 100;
+    return end != text && *end == '\0' && *value >= least && *value <= 100;
 }
 
 /* Fills in `settings`. Returns -1 to go on, or the exit code of a program that ends here. */
@@ -87,6 +91,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"verify", no_argument, NULL, 'V'},
         {"max-steps", required_argument, NULL, 'M'},
         {"min-steps", required_argument, NULL, 'n'},
+        {"halt-threshold", required_argument, NULL, 'T'},
         {"rollouts", required_argument, NULL, 'R'},
         {"augment", required_argument, NULL, 'A'},
         {"restart-steps", required_argument, NULL, 'r'},
@@ -137,6 +142,11 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
                 return usage_error("--min-steps wants a number from 1 to 10000, not ", optarg);
             settings->options.min_steps = (int)number;
             break;
+        case 'T':
+            if (!parse_real(optarg, -100, &settings->options.halt_threshold))
+                return usage_error("--halt-threshold wants a number from -100 to 100, not ", optarg);
+            settings->has_threshold = true;
+            break;
         case 'R':
             if (!trm_parse_number(optarg, 1, 1024, &number))
                 return usage_error("--rollouts wants a number from 1 to 1024, not ", optarg);
@@ -158,7 +168,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             settings->options.guesses = (int)number;
             break;
         case 'S':
-            if (!parse_deviation(optarg, &settings->options.noise))
+            if (!parse_real(optarg, 0, &settings->options.noise))
                 return usage_error("--noise wants a number from 0 to 100, not ", optarg);
             break;
         case 's':
@@ -418,6 +428,8 @@ static trm_status run(const struct settings *settings, trm_error *err) {
         goto cleanup;
 
     struct train_eval_options options = settings->options;
+    if (!settings->has_threshold)
+        options.halt_threshold = trm_model_info(model)->halt_threshold;
     if (arc) {
         options.answered = train_arc_eval_answered;
         options.answered_arg = arc;

@@ -54,6 +54,8 @@ trm_status train_save_model(struct train_run *run, const char *name, trm_error *
     if (status == TRM_OK)
         status = st_add_metadata(writer, "puzzle", run->conf->puzzle, err);
     if (status == TRM_OK)
+        status = model_checkpoint_add_halt_threshold(writer, run->conf->halt_threshold, err);
+    if (status == TRM_OK)
         status = st_add_metadata(writer, "provenance", text, err);
     if (status == TRM_OK)
         status = st_write(writer, path, err);

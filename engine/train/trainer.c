@@ -322,6 +322,7 @@ static trm_status evaluate(struct train_run *run, trm_error *err) {
     if (status == TRM_OK)
         status = train_evaluate(model, run->eval_set, &options, &full, err);
     options.halt = true;
+    options.halt_threshold = run->conf->halt_threshold;
     options.min_steps = run->conf->min_halt_steps;
     if (options.max_steps > 0 && options.min_steps > options.max_steps)
         options.min_steps = options.max_steps;

@@ -294,6 +294,25 @@ def test_only_puzzles_with_the_ratings_that_were_asked_for_are_taken(config, tmp
     assert result.returncode == 1 and "rating from 5 to 9" in result.stderr
 
 
+def test_a_checkpoint_says_how_sure_its_halting_head_must_be(config, tmp_path, start):
+    def steps(*flags):
+        result = subprocess.run([str(BUILD / "trm-eval"), "--model", str(model), "--data", str(csv), "--json", *flags],
+                                check=True, capture_output=True, timeout=60)
+        return json.loads(result.stdout)["mean_steps"]
+
+    csv, model = tmp_path / "puzzles.csv", tmp_path / "run" / "step_2.safetensors"
+    subprocess.run([str(BUILD / "trm-data"), "generate", "sudoku", "--size", "4", "--count", "8", "--out", str(csv)],
+                   check=True, capture_output=True, timeout=60)
+    result = train(config, tmp_path / "run", "--set", "steps=2", "--set", "halt_threshold=-90.5")
+    assert result.returncode == 0, result.stderr
+    assert metadata(model)["halt_threshold"] == "-90.5"
+    assert steps() == 1 and steps("--halt-threshold", "90") == 4
+    server = start(model=str(model))
+    assert server.get("/models").json()["models"][0]["halt_threshold"] == -90.5
+    assert server.solve("1...............", verify=False)["steps"] == 1
+    assert server.solve("1...............", verify=False, halt_threshold=90)["steps"] == 4
+
+
 @pytest.mark.parametrize("arguments, code", [([], 2), (["--config", "x"], 2), (["--bogus"], 2), (["stray"], 2),
                                              (["--help"], 0), (["--version"], 0)])
 def test_usage(arguments, code):

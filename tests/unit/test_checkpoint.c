@@ -298,6 +298,35 @@ static void padding_is_zero_and_arrays_are_aligned(void **state) {
     free_model(&model);
 }
 
+static void a_halt_threshold_is_a_number_or_absent(void **state) {
+    static const struct {
+        const char *text; /* NULL: absent */
+        trm_status status;
+        float threshold;
+    } CASES[] = {{NULL, TRM_OK, 0},         {"2.5", TRM_OK, 2.5F},  {"-100", TRM_OK, -100}, {"1e1", TRM_OK, 10},
+                 {"", TRM_FORMAT, 0},       {"two", TRM_FORMAT, 0}, {"2 ", TRM_FORMAT, 0},  {"nan", TRM_FORMAT, 0},
+                 {"100.01", TRM_FORMAT, 0}, {"-inf", TRM_FORMAT, 0}};
+    struct model model = new_model(all_configs[0]);
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        st_writer *writer;
+        float threshold = -1;
+        assert_int_equal(st_writer_create(&writer, NULL), TRM_OK);
+        assert_int_equal(model_checkpoint_add(writer, &model.config, model.layout, model.params, model.buffers,
+                                              model.puzzle_emb, NULL),
+                         TRM_OK);
+        if (CASES[i].text)
+            assert_int_equal(st_add_metadata(writer, "halt_threshold", CASES[i].text, NULL), TRM_OK);
+        assert_int_equal(st_write(writer, path, NULL), TRM_OK);
+        st_writer_destroy(writer);
+        model_checkpoint *checkpoint = open_checkpoint(path);
+        assert_int_equal(model_checkpoint_halt_threshold(checkpoint, &threshold, NULL), CASES[i].status);
+        assert_true(CASES[i].status != TRM_OK || threshold == CASES[i].threshold);
+        model_checkpoint_close(checkpoint);
+    }
+    free_model(&model);
+}
+
 /* What write_changed() does to tensor `index`. */
 enum change { CHANGE_NONE, CHANGE_LEAVE_OUT, CHANGE_SHAPE, CHANGE_RANK, CHANGE_INTEGER, CHANGE_BF16 };
 
@@ -527,6 +556,7 @@ int main(void) {
         cmocka_unit_test(indices_lead_to_the_tensors_they_name),
         cmocka_unit_test(latents_have_the_names_used_in_files),
         TEST(every_architecture_survives_a_round_trip),
+        TEST(a_halt_threshold_is_a_number_or_absent),
         TEST(padding_is_zero_and_arrays_are_aligned),
         TEST(a_tensor_that_is_missing_or_wrong_is_named),
         TEST(integers_are_refused_as_weights),

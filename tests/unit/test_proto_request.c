@@ -50,7 +50,7 @@ static void test_all_members_are_read(void **state) {
     assert_int_equal(request.count, 2);
     assert_int_equal(request.options.max_steps, 7);
     assert_int_equal(request.options.min_steps, 2);
-    assert_true(request.options.halt_threshold == -0.5f);
+    assert_true(request.options.has_halt_threshold && request.options.halt_threshold == -0.5f);
     assert_true(request.options.no_halt);
     assert_int_equal(request.options.deadline_ms, 9);
     assert_true(request.options.has_verify);
@@ -74,6 +74,7 @@ static void test_a_grid_is_enough(void **state) {
     assert_null(request.model);
     assert_false(request.many);
     assert_false(request.options.has_verify);
+    assert_false(request.options.has_halt_threshold);
     assert_int_equal(request.options.max_steps, 0);
     assert_int_equal(request.options.rollouts, 1);
     assert_int_equal(request.options.augment, 1);

@@ -38,7 +38,8 @@ static void test_options_go_to_the_engine(void **state) {
                                    .noise = 0.25f,
                                    .seed = 9,
                                    .priority = -4,
-                                   .halt_threshold = 1};
+                                   .halt_threshold = 1,
+                                   .has_halt_threshold = true};
     struct srv_group_config plan = plan_of(&settings, &wanted, 2, 99);
     (void)state;
     assert_int_equal(plan.rollouts, 3);
