@@ -89,6 +89,7 @@ SUDOKU_TEST ?= $(wildcard ../shared/data/sudoku/test.csv)
 ARC         ?= ../shared/data/arc/arc-agi
 ARC_UNSEEN  ?= config/data/arc-unseen.txt
 BUNDLED_MODEL := $(firstword $(wildcard server/models/sudoku*.safetensors))
+OTHER_MODELS  := $(filter-out $(BUNDLED_MODEL),$(sort $(wildcard server/models/*.safetensors)))
 
 # What CI and newcomers call uses every core, unless make was already told how many.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -121,13 +122,14 @@ build-tests: $(TESTS) $(PARITY) $(LOAD) ## Build the test programs into build/te
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: ## Install what is missing, build, serve the bundled model (PORT=8080 MODEL=FILE)
+run: SERVED = $(if $(filter file,$(origin MODEL)),$(MODEL) $(OTHER_MODELS),$(MODEL))
+run: ## Install what is missing, build, serve the bundled models (PORT=8080 MODEL=FILE for that one alone)
 	@test -f "$(MODEL)" || { echo "make run: no checkpoint '$(MODEL)'; name one with MODEL=FILE" >&2; exit 1; }
 	@docker/install-deps.sh build client
 	@$(MAKE) $(PARALLEL) all
-	@printf '\nServing %s. In another terminal:\n\n  curl -s localhost:%s/solve -d %s\n\n' '$(MODEL)' '$(PORT)' \
+	@printf '\nServing %s. In another terminal:\n\n  curl -s localhost:%s/solve -d %s\n\n' '$(SERVED)' '$(PORT)' \
 	    "'"'{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'"'"
-	@$(BUILD)/trm-server --model '$(MODEL)' --port '$(PORT)'
+	@$(BUILD)/trm-server $(SERVED:%=--model '%') --port '$(PORT)'
 
 test: ## Install what is missing, build, run every test
 	@docker/install-deps.sh build man test

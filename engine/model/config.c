@@ -33,8 +33,10 @@ static const char *const arch_names[] = {
     [MODEL_HRM] = "hrm", [MODEL_TRANSFORMER] = "transformers_baseline",
 };
 
-static const char *const position_names[] = {
-    [MODEL_POS_NONE] = "none", [MODEL_POS_ROPE] = "rope", [MODEL_POS_LEARNED] = "learned"};
+static const char *const position_names[] = {[MODEL_POS_NONE] = "none",
+                                             [MODEL_POS_ROPE] = "rope",
+                                             [MODEL_POS_LEARNED] = "learned",
+                                             [MODEL_POS_ROPE_2D] = "rope_2d"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
@@ -279,6 +281,15 @@ trm_status model_config_resolve(struct model_config *config, trm_error *err) {
     if (config->pos_encodings == MODEL_POS_ROPE && !config->mlp_t && config->head_dim % 2)
         return trm_fail(err, TRM_INVALID, "config: pos_encodings rope needs an even head size, not %d",
                         config->head_dim);
+    if (config->pos_encodings == MODEL_POS_ROPE_2D && !config->mlp_t && config->head_dim % 4)
+        return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a head size that 4 divides, not %d",
+                        config->head_dim);
+    config->side = 0;
+    while (config->pos_encodings == MODEL_POS_ROPE_2D && config->side * config->side < config->seq_len)
+        config->side++;
+    if (config->side > 0 && config->side * config->side != config->seq_len)
+        return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a square of cells, not seq_len %d",
+                        config->seq_len);
 
     status = resolve_tokens(config, err);
     if (!status)

@@ -16,7 +16,8 @@ enum model_arch {
     MODEL_TRANSFORMER  /* "transformers_baseline": direct prediction */
 };
 
-enum model_positions { MODEL_POS_NONE, MODEL_POS_ROPE, MODEL_POS_LEARNED };
+/* "none", "rope", "learned", as in the original; ours: "rope_2d", for which the cells are a square. */
+enum model_positions { MODEL_POS_NONE, MODEL_POS_ROPE, MODEL_POS_LEARNED, MODEL_POS_ROPE_2D };
 
 struct model_config {
     /* The original's fields, under the original's names. */
@@ -38,6 +39,7 @@ struct model_config {
     /* Derived by model_config_resolve(). */
     int tokens;   /* puzzle_emb_len + seq_len */
     int head_dim; /* hidden_size / num_heads, rounded down */
+    int side;     /* with rope_2d: rows and columns of cells; else 0 */
     int inter;    /* inner size of the gated MLP */
     int inter_t;  /* inner size of the token-mixing MLP, 0 without mlp_t */
 };

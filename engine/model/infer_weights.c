@@ -24,7 +24,7 @@ static trm_status plan_attention(op_context *context, const struct infer_weights
                                            .in = c->hidden_size,
                                            .heads = c->num_heads,
                                            .dim = c->head_dim,
-                                           .rope_theta = c->pos_encodings == MODEL_POS_ROPE ? c->rope_theta : 0.0,
+                                           .rope = model_rope(c),
                                            .dtype = w->dtype};
     const struct op_linear_shape o = {.rows = w->rows,
                                       .blocks = w->group,

@@ -177,7 +177,7 @@ static trm_status create_attention(model_runner *r, trm_error *err) {
     const struct op_attention_shape shape = {.tokens = c->tokens,
                                              .heads = c->num_heads,
                                              .dim = c->head_dim,
-                                             .rope_theta = c->pos_encodings == MODEL_POS_ROPE ? c->rope_theta : 0.0,
+                                             .rope = model_rope(c),
                                              .dtype = r->weights->dtype};
     return op_attention_create(r->context, &shape, &r->machine.attention, err);
 }

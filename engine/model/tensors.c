@@ -3,6 +3,12 @@
 
 #include <string.h>
 
+struct op_rope model_rope(const struct model_config *config) {
+    const bool turned = config->pos_encodings == MODEL_POS_ROPE || config->pos_encodings == MODEL_POS_ROPE_2D;
+    return (struct op_rope){
+        .theta = turned ? config->rope_theta : 0.0, .columns = config->side, .prefix = config->puzzle_emb_len};
+}
+
 size_t model_state_size(const struct model_config *config, const struct model_layout *layout) {
     return (size_t)layout->latents * (size_t)config->tokens * (size_t)config->hidden_size;
 }

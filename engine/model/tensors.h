@@ -5,6 +5,7 @@
 
 #include "engine/model/config.h"
 #include "engine/model/layout.h"
+#include "engine/ops/rope.h"
 
 struct model_tensors {
     const struct model_config *config;
@@ -13,6 +14,9 @@ struct model_tensors {
     const float *buffers;    /* [layout->buffer_size] */
     const float *puzzle_emb; /* [num_puzzle_identifiers, puzzle_emb_ndim] or NULL */
 };
+
+/* The positions of its attention. */
+struct op_rope model_rope(const struct model_config *config);
 
 /* The latents of one puzzle, in elements: latents * tokens * hidden. */
 size_t model_state_size(const struct model_config *config, const struct model_layout *layout);

@@ -127,8 +127,8 @@ trm_status op_attend_create(op_context *context, const struct op_attend_shape *s
         return status;
     }
     at->head_bytes = op_linear_packed_size(at->query) + op_linear_packed_size(at->key_value);
-    if (shape->rope_theta > 0.0)
-        op_rope_fill(shape->rows.total, shape->dim, shape->rope_theta, at->cosine, at->sine);
+    if (shape->rope.theta > 0.0)
+        op_rope_fill(&shape->rope, shape->rows.total, shape->dim, at->cosine, at->sine);
     *out = at;
     return TRM_OK;
 }
@@ -202,7 +202,7 @@ static trm_status prepare_head(op_attend *at, const char *packed, trm_error *err
     trm_status status = op_linear_run(at->query, packed, at->q, err);
     if (status == TRM_OK)
         status = op_linear_run(at->key_value, packed + op_linear_packed_size(at->query), at->kv, err);
-    if (status == TRM_OK && s->rope_theta > 0.0) {
+    if (status == TRM_OK && s->rope.theta > 0.0) {
         at->kernels->rope(at->q, s->rows.total, 1, s->dim, dim, at->cosine, at->sine, 1.0f);
         at->kernels->rope(at->kv, s->rows.total, 1, s->dim, 2 * dim, at->cosine, at->sine, 1.0f);
     }

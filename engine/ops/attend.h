@@ -9,11 +9,12 @@
 #define TRM_ENGINE_OPS_ATTEND_H
 
 #include "engine/ops/linear.h"
+#include "engine/ops/rope.h"
 
 struct op_attend_shape {
     struct op_rows rows; /* tokens */
     int in, heads, dim;  /* width = heads * dim */
-    double rope_theta;   /* 0: no rotary positions */
+    struct op_rope rope; /* positions */
     enum op_dtype dtype; /* of the operands of all products */
 };
 

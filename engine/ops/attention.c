@@ -112,8 +112,8 @@ trm_status op_attention_create(op_context *context, const struct op_attention_sh
         op_attention_destroy(at);
         return status;
     }
-    if (shape->rope_theta > 0.0)
-        op_rope_fill(shape->tokens, shape->dim, shape->rope_theta, at->cosine, at->sine);
+    if (shape->rope.theta > 0.0)
+        op_rope_fill(&shape->rope, shape->tokens, shape->dim, at->cosine, at->sine);
     *out = at;
     return TRM_OK;
 }
@@ -142,7 +142,7 @@ void op_attention_destroy(op_attention *at) {
 /* Rotates the q and k heads of [tokens, 3 * width], which lie side by side. */
 static void rotate(const op_attention *at, float *qkv, float sign) {
     const struct op_attention_shape *s = &at->shape;
-    if (s->rope_theta > 0.0)
+    if (s->rope.theta > 0.0)
         at->kernels->rope(qkv, s->tokens, 2 * s->heads, s->dim, 3 * (size_t)s->heads * (size_t)s->dim, at->cosine,
                           at->sine, sign);
 }

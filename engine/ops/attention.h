@@ -8,10 +8,11 @@
 #define TRM_ENGINE_OPS_ATTENTION_H
 
 #include "engine/ops/matmul.h"
+#include "engine/ops/rope.h"
 
 struct op_attention_shape {
     int tokens, heads, dim; /* width = heads * dim */
-    double rope_theta;      /* 0: no rotary positions */
+    struct op_rope rope;    /* positions */
     enum op_dtype dtype;    /* of the operands of its products */
 };
 

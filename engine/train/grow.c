@@ -36,13 +36,18 @@ struct growth {
     struct data_rng *rng;
 };
 
+/* Whether there are weights for each cell. */
+static bool has_places(const struct model_config *c) {
+    return c->mlp_t || c->pos_encodings == MODEL_POS_LEARNED;
+}
+
 static trm_status check(const struct growth *g, trm_error *err) {
     const struct model_config *a = g->old_config, *b = g->config;
     const struct {
         const char *name;
         double old, new;
     } same[] = {{"arch", a->arch, b->arch},
-                {"seq_len", a->seq_len, b->seq_len},
+                {"seq_len", has_places(a) ? a->seq_len : 0, has_places(b) ? b->seq_len : 0},
                 {"vocab_size", a->vocab_size, b->vocab_size},
                 {"puzzle_emb_len", a->puzzle_emb_len, b->puzzle_emb_len},
                 {"num_puzzle_identifiers", a->num_puzzle_identifiers, b->num_puzzle_identifiers},

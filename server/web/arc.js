@@ -256,7 +256,8 @@ class Arc {
 
   offer(models) {
     this.obstacle.say(models.length
-      ? models.map((model) => `Model ${model.name} was trained on ${plural(model.tasks, "task")} and predicts for these alone.`)
+      ? models.map((model) => `Model ${model.name} was trained on ${plural(model.tasks, "task")}${model.rows < MOST
+        ? `, of grids of at most ${model.rows} by ${model.rows},` : ""} and predicts for these alone.`)
         .join(" ")
       : "This server has no ARC model, so it cannot predict. You can look at tasks and edit them.");
     this.go.disabled = !models.length;

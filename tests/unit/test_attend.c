@@ -15,14 +15,14 @@
 
 struct size {
     int tokens, in, heads, dim;
-    double rope_theta;
+    struct op_rope rope;
 };
 
 static const struct size SIZES[] = {
     {.tokens = 1, .in = 8, .heads = 1, .dim = 4},
-    {.tokens = 5, .in = 16, .heads = 2, .dim = 8, .rope_theta = 10000.0},
+    {.tokens = 5, .in = 16, .heads = 2, .dim = 8, .rope = {.theta = 10000.0}},
     {.tokens = 70, .in = 32, .heads = 3, .dim = 10},
-    {.tokens = 193, .in = 64, .heads = 2, .dim = 32, .rope_theta = 500.0}, /* blocks of 65, 65 and 63 */
+    {.tokens = 193, .in = 64, .heads = 2, .dim = 32, .rope = {.theta = 500.0}}, /* blocks of 65, 65 and 63 */
 };
 enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES };
 static const enum trm_backend BACKENDS[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
@@ -64,9 +64,9 @@ static double *project(const struct size *s, const float *x, const float *weight
         for (int i = 0; i < s->dim; i++) {
             double *to = &out[(size_t)t * (size_t)s->dim + (size_t)i];
             *to = projected(s, x, weight, t, i);
-            if (rotate && s->rope_theta > 0.0) {
+            if (rotate && s->rope.theta > 0.0) {
                 const int partner = i < half ? i + half : i - half, lower = i < half ? i : partner;
-                const double angle = t * pow(s->rope_theta, -2.0 * lower / s->dim);
+                const double angle = t * pow(s->rope.theta, -2.0 * lower / s->dim);
                 const double other = projected(s, x, weight, t, partner);
                 *to = *to * cos(angle) + (i < half ? -other : other) * sin(angle);
             }
@@ -134,12 +134,8 @@ static double error_of(const void *got, enum op_dtype type, const double *want, 
 
 static void check(enum trm_backend backend, enum op_dtype dtype, const struct size *s, double tolerance) {
     const size_t tokens = (size_t)s->tokens, in = (size_t)s->in, width = width_of(s);
-    const struct op_attend_shape shape = {.rows = op_rows(s->tokens, 64),
-                                          .in = s->in,
-                                          .heads = s->heads,
-                                          .dim = s->dim,
-                                          .rope_theta = s->rope_theta,
-                                          .dtype = dtype};
+    const struct op_attend_shape shape = {
+        .rows = op_rows(s->tokens, 64), .in = s->in, .heads = s->heads, .dim = s->dim, .rope = s->rope, .dtype = dtype};
     const enum op_dtype passed = op_passed_type(dtype);
     op_context *context = NULL;
     op_attend *attend = NULL;

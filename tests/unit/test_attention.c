@@ -18,9 +18,10 @@ static const struct op_attention_shape SHAPES[] = {
     {.tokens = 5, .heads = 2, .dim = 4},
     {.tokens = 9, .heads = 3, .dim = 10}, /* width smaller than hidden, as 6 heads of 10 */
     {.tokens = 7, .heads = 1, .dim = 5},  /* odd head */
-    {.tokens = 8, .heads = 2, .dim = 8, .rope_theta = 10000.0},
-    {.tokens = 17, .heads = 3, .dim = 6, .rope_theta = 500.0},
-    {.tokens = 33, .heads = 1, .dim = 2, .rope_theta = 10000.0},
+    {.tokens = 8, .heads = 2, .dim = 8, .rope = {.theta = 10000.0}},
+    {.tokens = 17, .heads = 3, .dim = 6, .rope = {.theta = 500.0}},
+    {.tokens = 33, .heads = 1, .dim = 2, .rope = {.theta = 10000.0}},
+    {.tokens = 18, .heads = 2, .dim = 12, .rope = {.theta = 100.0, .columns = 4, .prefix = 2}},
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 static const enum trm_backend BACKENDS[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
@@ -58,12 +59,23 @@ static float *to_float(const double *x, size_t count) {
 
 /* ---- the definition ---- */
 
+/* By which pair i of `half` turns at position t. */
+static double angle_of(const struct op_rope *rope, int t, int i, int half) {
+    if (rope->columns == 0)
+        return t * pow(rope->theta, -1.0 * i / half);
+    const bool prefix = t < rope->prefix;
+    const int row = prefix ? 0 : 1 + (t - rope->prefix) / rope->columns;
+    const int column = prefix ? t : 1 + (t - rope->prefix) % rope->columns;
+    return i < half / 2 ? row * pow(rope->theta, -2.0 * i / half)
+                        : column * pow(rope->theta, -2.0 * (i - half / 2) / half);
+}
+
 /* Rotated element i of the head vector v at position t (half-split convention). */
 static double rotated(const double *v, int t, int i, const struct op_attention_shape *s) {
     const int half = s->dim / 2;
-    if (s->rope_theta <= 0.0 || half == 0)
+    if (s->rope.theta <= 0.0 || half == 0)
         return v[i];
-    const double angle = t * pow(s->rope_theta, -2.0 * (i % half) / s->dim);
+    const double angle = angle_of(&s->rope, t, i % half, half);
     const double other = i < half ? -v[i + half] : v[i - half];
     return v[i] * cos(angle) + other * sin(angle);
 }

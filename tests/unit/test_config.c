@@ -89,6 +89,8 @@ static void absent_fields_have_the_defaults_of_the_original(void **state) {
     assert_int_equal(changed("halt_exploration_prob", NULL, "other", "[1]").seq_len, 81);
     assert_int_equal(changed("pos_encodings", "\"sinusoid\"", NULL, NULL).pos_encodings, MODEL_POS_NONE);
     assert_int_equal(changed("pos_encodings", "\"learned\"", NULL, NULL).pos_encodings, MODEL_POS_LEARNED);
+    assert_int_equal(changed("pos_encodings", "\"learned\"", NULL, NULL).side, 0);
+    assert_int_equal(changed("pos_encodings", "\"rope_2d\"", "seq_len", "81").side, 9);
     assert_true(changed("expansion", "3", NULL, NULL).expansion == 3.0);
 }
 
@@ -216,6 +218,8 @@ static void impossible_configurations_are_refused_by_name(void **state) {
         {"expansion", "64", "hidden_size", "8192", TRM_INVALID, "inner size"},
         {"rms_norm_eps", "0", NULL, NULL, TRM_INVALID, "rms_norm_eps"},
         {"rope_theta", "0.0", NULL, NULL, TRM_INVALID, "rope_theta"},
+        {"pos_encodings", "\"rope_2d\"", "seq_len", "80", TRM_INVALID, "square"},
+        {"pos_encodings", "\"rope_2d\"", "num_heads", "3", TRM_INVALID, "4 divides"},
         {"halt_max_steps", "0", NULL, NULL, TRM_INVALID, "halt_max_steps"},
         {"halt_max_steps", NULL, NULL, NULL, TRM_FORMAT, "halt_max_steps"},
         {"halt_exploration_prob", "1.1", NULL, NULL, TRM_INVALID, "halt_exploration_prob"},
@@ -249,7 +253,7 @@ static void unknown_enum_values_are_refused(void **state) {
     config.arch = (enum model_arch)5;
     assert_int_equal(model_config_resolve(&config, NULL), TRM_INVALID);
     config = changed(NULL, NULL, NULL, NULL);
-    config.pos_encodings = (enum model_positions)3;
+    config.pos_encodings = (enum model_positions)4;
     assert_int_equal(model_config_resolve(&config, NULL), TRM_INVALID);
     config = changed(NULL, NULL, NULL, NULL);
     config.expansion = 0.0 / 0.0 * config.expansion;

@@ -151,6 +151,32 @@ static void a_grown_model_computes_what_the_old_one_did(void **state) {
     }
 }
 
+static void attention_over_a_grid_goes_on_with_a_larger_one(void **state) {
+    (void)state;
+    struct arrays small, large;
+    struct data_rng rng;
+    trm_error err = {""};
+    char json[2][1024];
+    static const char *const CELLS[] = {"16", "25"};
+    for (int i = 0; i < 2; i++)
+        snprintf(json[i], sizeof json[i],
+                 "{\"arch\":\"trm\",\"seq_len\":%s,\"vocab_size\":6,\"num_puzzle_identifiers\":3,\"puzzle_emb_ndim\":8,"
+                 "\"puzzle_emb_len\":1,\"H_cycles\":1,\"L_cycles\":1,\"L_layers\":1,\"hidden_size\":8,\"num_heads\":2,"
+                 "\"expansion\":4,\"inter_multiple\":8,\"pos_encodings\":\"rope_2d\",\"rms_norm_eps\":1e-5,"
+                 "\"rope_theta\":100,\"halt_max_steps\":4}",
+                 CELLS[i]);
+    data_rng_seed(&rng, 3);
+    make(&small, json[0], &rng);
+    make(&large, json[1], &rng);
+    model_checkpoint *old = as_checkpoint(&small);
+    good(train_grow(old, &large.config, large.layout, &rng, large.params, large.buffers, large.puzzle_emb, &err), &err);
+    assert_int_equal(large.layout->param_size, small.layout->param_size);
+    assert_memory_equal(large.params, small.params, small.layout->param_size * sizeof *small.params);
+    model_checkpoint_close(old);
+    destroy(&large);
+    destroy(&small);
+}
+
 /* Else their gradients would be the same for ever. */
 static void copies_of_a_channel_are_read_with_different_weights(void **state) {
     (void)state;
@@ -218,6 +244,7 @@ static void what_would_compute_something_else_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_grown_model_computes_what_the_old_one_did),
+        cmocka_unit_test(attention_over_a_grid_goes_on_with_a_larger_one),
         cmocka_unit_test(copies_of_a_channel_are_read_with_different_weights),
         cmocka_unit_test(what_would_compute_something_else_is_refused),
     };
