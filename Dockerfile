@@ -1,4 +1,4 @@
-# The server, its tools and the bundled model on Debian slim, without the compiler.
+# The server, its tools and the bundled models on Debian slim, without the compiler.
 #
 #   docker build -t trm-server . && docker run -p 8080:8080 trm-server
 #
@@ -22,7 +22,8 @@ COPY docker/healthy /usr/share/trm-server/
 
 # nobody, as a number: Kubernetes can then see that it is not root.
 USER 65534:65534
-ENV TRM_HOST=0.0.0.0 TRM_MODEL=/usr/share/trm-server/models/sudoku.safetensors
+ENV TRM_HOST=0.0.0.0 \
+    TRM_MODEL=/usr/share/trm-server/models/sudoku.safetensors,/usr/share/trm-server/models/maze.safetensors
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/share/trm-server/healthy"]
