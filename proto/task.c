@@ -7,6 +7,7 @@
 #include "proto/body.h"
 
 static const double MAX_SEED = 9007199254740991; /* 2^53 - 1: what every JSON library keeps exactly */
+static const double MIN_LR = 1e-6, MAX_LR = 0.1;
 
 /* --- reading ---------------------------------------------------------------------------------------- */
 
@@ -23,6 +24,14 @@ static bool read_integer(const json_t *options, const char *name, double low, do
     return true;
 }
 
+/* The same for the learning rate. */
+static bool read_lr(const json_t *options, double *lr, struct proto_problem *problem) {
+    const json_t *member = json_object_get(options, "lr");
+    *lr = member ? json_number_value(member) : TRAIN_ADAPT_LR;
+    return !member || (json_is_number(member) && *lr >= MIN_LR && *lr <= MAX_LR) ||
+           proto_problem_set(problem, PROTO_INVALID, "/options/lr", "must be a number from %g to %g", MIN_LR, MAX_LR);
+}
+
 static bool read_options(const json_t *options, int max_seconds, struct proto_task_request *request,
                          struct proto_problem *problem) {
     const int preset = max_seconds < PROTO_TASK_SECONDS ? max_seconds : PROTO_TASK_SECONDS;
@@ -30,10 +39,10 @@ static bool read_options(const json_t *options, int max_seconds, struct proto_ta
     if (options && !json_is_object(options)) {
         return proto_problem_set(problem, PROTO_INVALID, "/options", "must be an object");
     }
-    if ((options && !proto_body_knows_members(options, "/options", "seconds, augment, seed", problem)) ||
+    if ((options && !proto_body_knows_members(options, "/options", "seconds, augment, lr, seed", problem)) ||
         !read_integer(options, "seconds", 1, max_seconds, preset, &seconds, problem) ||
         !read_integer(options, "augment", 0, PROTO_TASK_AUGMENT, TRAIN_ADAPT_AUGMENT, &augment, problem) ||
-        !read_integer(options, "seed", 0, MAX_SEED, 0, &seed, problem)) {
+        !read_lr(options, &request->lr, problem) || !read_integer(options, "seed", 0, MAX_SEED, 0, &seed, problem)) {
         return false;
     }
     request->seconds = (int)seconds;

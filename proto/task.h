@@ -1,6 +1,6 @@
 /* task.h - POST /tasks, which adapts a model to an ARC task, and what is told of an adaptation.
  *
- *     {"model": "arc", "task": {"train": [...], "test": [...]}, "options": {"seconds", "augment", "seed"}}
+ *     {"model": "arc", "task": {"train": [...], "test": [...]}, "options": {"seconds", "augment", "lr", "seed"}}
  *
  * The writers are pure: any thread. A request belongs to one thread. */
 #ifndef TRM_PROTO_TASK_H
@@ -22,6 +22,7 @@ struct proto_task_request {
     struct data_arc_task task; /* owned, without a name */
     int seconds;               /* the budget: 1 .. the server's limit */
     int augment;               /* augmentations that are learnt beside the task */
+    double lr;                 /* learning rate of the weights */
     uint64_t seed;
 };
 

@@ -30,6 +30,7 @@ struct srv_adaptation {
     const struct srv_model *model;
     struct data_arc_task task; /* owned; its name is the id */
     int seconds, augment, threads;
+    double lr;
     uint64_t seed;
 
     atomic_bool cancelled;

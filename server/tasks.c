@@ -328,6 +328,7 @@ static struct srv_adaptation *create(struct srv_tasks *tasks, const struct srv_m
     job->model = model;
     job->seconds = request->seconds;
     job->augment = request->augment;
+    job->lr = request->lr;
     job->seed = request->seed;
     job->threads = options->tasks_threads;
     job->task = request->task;

@@ -205,6 +205,8 @@ def test_files_that_cannot_be_served_are_left_out(tasks, tmp_path):
     ({"task": TASK, "options": {"seconds": 601}}, "/options/seconds"),
     ({"task": TASK, "options": {"seconds": 1.5}}, "/options/seconds"),
     ({"task": TASK, "options": {"augment": 256}}, "/options/augment"),
+    ({"task": TASK, "options": {"lr": 1}}, "/options/lr"),
+    ({"task": TASK, "options": {"lr": "1e-3"}}, "/options/lr"),
     ({"task": TASK, "options": {"seed": -1}}, "/options/seed"),
 ])
 def test_what_cannot_be_adapted_to_is_refused(shared_tasks, body, pointer):

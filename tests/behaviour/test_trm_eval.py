@@ -345,3 +345,12 @@ def test_the_reliability_table_adds_up(model, puzzles):
 def test_a_curve_file_that_cannot_be_written_is_an_error(model, puzzles):
     done = run(EVAL, "--model", model, "--data", puzzles, "--limit", "2", "--csv", "/nonexistent/curve.csv")
     assert done.returncode == 1 and "/nonexistent/curve.csv" in done.stderr
+
+
+def test_the_bundled_maze_model_finds_the_paths_of_fresh_mazes(tmp_path):
+    mazes = str(tmp_path / "mazes.csv")
+    assert run(os.path.join(BUILD, "trm-data"), "generate", "maze", "--size", "10", "--count", "100", "--seed", "7",
+               "--out", mazes).returncode == 0
+    for flags in ([], ["--verify"]):
+        result = evaluate("server/models/maze.safetensors", mazes, *flags)
+        assert result["puzzles"] == 100 and result["exact_accuracy"] >= 0.93 and result["mean_steps"] < 4

@@ -67,7 +67,7 @@ def measure(client, names, tasks, solutions, options):
     rows = []
     for name in names:
         task = {"train": tasks[name]["train"], "test": [{"input": pair["input"]} for pair in tasks[name]["test"]]}
-        progress = client.adapt(task, {key: options[key] for key in ("seconds", "augment", "seed")})
+        progress = client.adapt(task, {key: options[key] for key in ("seconds", "augment", "lr", "seed")})
         solve = {"augment": options["augment"] + 1, "no_halt": True}
         answers = client.ask("POST", "/solve", {"task": task, "options": solve})["answers"]
         right = [truth in answer["attempts"] for answer, truth in zip(answers, solutions[name])]
@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=120, help="budget of each task (default 120)")
     parser.add_argument("--threads", type=int, default=1, help="threads of an adaptation (default 1)")
     parser.add_argument("--augment", type=int, default=31, help="augmentations that are learnt and vote (default 31)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of the weights (default 1e-3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="the first so many tasks")
     parser.add_argument("--json", action="store_true", help="print one object")
@@ -99,7 +100,8 @@ def main():
         rows = measure(client, names, read("challenges"), read("solutions"), vars(arguments))
     finally:
         client.close()
-    total = {"model": arguments.model, "seconds": arguments.seconds, "threads": arguments.threads, "tasks": len(rows),
+    total = {"model": arguments.model, "seconds": arguments.seconds, "threads": arguments.threads, "augment": arguments.augment,
+             "lr": arguments.lr, "tasks": len(rows),
              "solved": sum(row["right"] == row["tests"] for row in rows), "tests": sum(row["tests"] for row in rows),
              "tests_solved": sum(row["right"] for row in rows), "rows": rows}
     if arguments.json:
