@@ -231,9 +231,9 @@ arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trai
 	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \
 	    --without $(ARC_UNSEEN) --out $(BUILD)/data/arc
 
-arc-hour-data: $(BUILD)/trm-data ## Make the smaller one that config/train/arc-hour.json trains on
-	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 1 --seed 1 \
-	    --without $(ARC_UNSEEN) --out $(BUILD)/data/arc-hour
+arc-hour-data: $(BUILD)/trm-data ## Make the smaller one that config/train/arc-hour.json trains on, of grids up to 14x14
+	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 3 --seed 1 \
+	    --size 14 --without $(ARC_UNSEEN) --out $(BUILD)/data/arc-hour
 
 arc-unseen: $(BUILD)/trm-server ## Adapt an ARC model to 20 tasks that it has not seen, print how many it solves (MODEL=FILE SECONDS=120 UNSEEN_FLAGS=)
 	@/usr/bin/python3 tests/bench/unseen.py --build $(BUILD) --model '$(MODEL)' --from $(ARC) --tasks $(ARC_UNSEEN) \

@@ -13,8 +13,8 @@
 
 /* Fills params [layout->param_size], which hold initial weights (train_init_weights()), buffers [layout->buffer_size]
  * and puzzle_emb [identifiers, puzzle_emb_ndim] (NULL without) from `old`. TRM_INVALID names what keeps the new model
- * from computing the same: another architecture, depth, number of cells that have weights or of symbols, head size or norm, a hidden size
- * that is no multiple, or anything that is smaller. Cycles and halting may differ. */
+ * from computing the same: another architecture, depth, number of cells that have weights or of symbols, head size or
+ * norm, a hidden size that is no multiple, or anything that is smaller. Cycles and halting may differ. */
 trm_status train_grow(const model_checkpoint *old, const struct model_config *config, const struct model_layout *layout,
                       struct data_rng *rng, float *params, float *buffers, float *puzzle_emb, trm_error *err);
 

@@ -41,21 +41,32 @@ static trm_status select_ratings(const struct conf_source *s, struct data_set *s
                                s->max_rating);
 }
 
-/* Opens a set, or a generator if the source is to have no end. */
-static trm_status open_source(const struct conf_source *s, struct data_set **set, data_generator **generator,
-                              trm_error *err) {
+static struct data_generate_options puzzles_of(const struct conf_source *s) {
+    return (struct data_generate_options){.maze = strcmp(s->generate, "maze") == 0,
+                                          .size = s->size,
+                                          .min_moves = s->min_moves,
+                                          .count = (size_t)s->count,
+                                          .shares = s->classes,
+                                          .seed = (uint64_t)s->seed,
+                                          .threads = trm_core_count()};
+}
+
+static trm_status open_set(const struct conf_source *s, struct data_set **set, trm_error *err) {
     if (s->path) {
         trm_status status = data_set_load(s->path, (size_t)s->limit, set, err);
         return status == TRM_OK ? select_ratings(s, *set, err) : status;
     }
-    const struct data_generate_options options = {.maze = strcmp(s->generate, "maze") == 0,
-                                                  .size = s->size,
-                                                  .min_moves = s->min_moves,
-                                                  .count = (size_t)s->count,
-                                                  .shares = s->classes,
-                                                  .seed = (uint64_t)s->seed,
-                                                  .threads = trm_core_count()};
-    return s->count > 0 ? data_generate(&options, set, err) : data_generator_create(&options, generator, err);
+    const struct data_generate_options options = puzzles_of(s);
+    return data_generate(&options, set, err);
+}
+
+/* Opens a set, or a generator if the source has no end. */
+static trm_status open_source(const struct conf_source *s, struct data_set **set, data_generator **generator,
+                              trm_error *err) {
+    if (s->path || s->count > 0)
+        return open_set(s, set, err);
+    const struct data_generate_options options = puzzles_of(s);
+    return data_generator_create(&options, generator, err);
 }
 
 static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_size, int identifiers, trm_error *err) {
@@ -112,7 +123,7 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     if (status == TRM_OK)
         status = open_probes(run, err);
     if (status == TRM_OK && is_given(&conf->eval.source))
-        status = open_source(&conf->eval.source, &run->eval_set, NULL, err);
+        status = open_set(&conf->eval.source, &run->eval_set, err);
     if (status == TRM_OK && run->eval_set)
         status = check_fit(run, run->eval_set->seq_len, run->eval_set->vocab_size, run->eval_set->num_identifiers, err);
     free(parts);
