@@ -26,7 +26,7 @@ int data_arc_side_of(int cells) {
 
 void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int left, uint8_t *tokens) {
     const int bottom = top + grid->rows, right = left + grid->cols;
-    memset(tokens, PADDING, (size_t)(side * side));
+    memset(tokens, PADDING, (size_t)side * (size_t)side);
     for (int r = 0; r < grid->rows; r++) {
         for (int c = 0; c < grid->cols; c++)
             tokens[(top + r) * side + left + c] = (uint8_t)(grid->cells[r * grid->cols + c] + FIRST_COLOUR);

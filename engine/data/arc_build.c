@@ -190,7 +190,7 @@ static void write_pair(struct build *build, struct split *split, const struct da
     struct data_arc_grid input, output;
     uint8_t tokens[DATA_ARC_CELLS];
     const int side = build->options->side;
-    const size_t cells = (size_t)(side * side);
+    const size_t cells = (size_t)side * (size_t)side;
     int top = 0, left = 0;
     data_arc_apply(augment, &pair->input, &input);
     data_arc_apply(augment, &pair->output, &output);

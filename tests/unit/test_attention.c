@@ -63,11 +63,11 @@ static float *to_float(const double *x, size_t count) {
 static double angle_of(const struct op_rope *rope, int t, int i, int half) {
     if (rope->columns == 0)
         return t * pow(rope->theta, -1.0 * i / half);
+    const int pairs = half / 2; /* of an axis */
     const bool prefix = t < rope->prefix;
     const int row = prefix ? 0 : 1 + (t - rope->prefix) / rope->columns;
     const int column = prefix ? t : 1 + (t - rope->prefix) % rope->columns;
-    return i < half / 2 ? row * pow(rope->theta, -2.0 * i / half)
-                        : column * pow(rope->theta, -2.0 * (i - half / 2) / half);
+    return i < pairs ? row * pow(rope->theta, -2.0 * i / half) : column * pow(rope->theta, -2.0 * (i - pairs) / half);
 }
 
 /* Rotated element i of the head vector v at position t (half-split convention). */
