@@ -129,7 +129,7 @@ run: ## Install what is missing, build, serve the bundled models (PORT=8080 MODE
 	@$(MAKE) $(PARALLEL) all
 	@printf '\nServing %s. In another terminal:\n\n  curl -s localhost:%s/solve -d %s\n\n' '$(SERVED)' '$(PORT)' \
 	    "'"'{"grid":"53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"}'"'"
-	@$(BUILD)/trm-server $(SERVED:%=--model '%') --port '$(PORT)'
+	@$(BUILD)/trm-server $(SERVED:%=--model '%') --tasks-dir $(BUILD)/tasks --port '$(PORT)'
 
 test: ## Install what is missing, build, run every test
 	@docker/install-deps.sh build man test

@@ -39,7 +39,7 @@ static const char usage_text[] =
     "  --seconds N       stop after so long (default 300, or no limit with --updates)\n"
     "  --updates N       stop after so many optimizer steps\n"
     "  --augment N       augmentations that are learnt beside the task itself (default 31)\n"
-    "  --lr X            learning rate of the weights (default 1e-4)\n"
+    "  --lr X            learning rate of the weights (default 1e-3)\n"
     "  --seed N          of all chance (default 0)\n"
     "\n"
     "  --help, --version\n"
