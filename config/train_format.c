@@ -16,20 +16,11 @@ static json_t *write_numbers(const double *numbers) {
     return array;
 }
 
-static json_t *write_data(const struct conf_train *conf) {
+/* An array of the `count` structs of `size` bytes at `items`, which `fields` describe. */
+static json_t *write_objects(const struct conf_field *fields, const void *items, int count, size_t size) {
     json_t *array = json_array();
-    for (int i = 0; i < conf->data_count; i++)
-        if (json_array_append_new(array, write_object(conf_data_fields, &conf->data[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
-static json_t *write_stages(const struct conf_train *conf) {
-    json_t *array = json_array();
-    for (int i = 0; i < conf->stage_count; i++)
-        if (json_array_append_new(array, write_object(conf_stage_fields, &conf->stages[i])) != 0) {
+    for (int i = 0; i < count; i++)
+        if (json_array_append_new(array, write_object(fields, (const char *)items + (size_t)i * size)) != 0) {
             json_decref(array);
             return NULL;
         }
@@ -45,6 +36,7 @@ static json_t *write_model(const struct model_config *model) {
 
 /* A new value, or NULL when memory ran out. */
 static json_t *write_value(const struct conf_field *field, const void *base) {
+    const struct conf_train *conf = base; /* for the kinds that are its own members */
     const void *member = (const char *)base + field->offset;
     switch (field->kind) {
     case CONF_FIELD_BOOL:
@@ -62,11 +54,11 @@ static json_t *write_value(const struct conf_field *field, const void *base) {
     case CONF_FIELD_SECTION:
         return write_object(field->fields, base);
     case CONF_FIELD_DATA:
-        return write_data(base);
+        return write_objects(conf_data_fields, conf->data, conf->data_count, sizeof *conf->data);
     case CONF_FIELD_MODEL:
-        return write_model(&((const struct conf_train *)base)->model);
+        return write_model(&conf->model);
     case CONF_FIELD_STAGES:
-        return write_stages(base);
+        return write_objects(conf_stage_fields, conf->stages, conf->stage_count, sizeof *conf->stages);
     case CONF_FIELD_SOURCE:
     case CONF_FIELD_END:
         break;

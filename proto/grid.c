@@ -9,6 +9,7 @@
 #include "engine/data/maze.h"
 #include "engine/data/puzzle.h"
 #include "engine/data/sudoku.h"
+#include "engine/square.h"
 
 enum { FIRST = 1 }; /* the token of a form's first symbol; 0 is padding */
 
@@ -17,11 +18,8 @@ static const char *const sudoku_symbols[] = {[4] = ".1234", [6] = ".123456", [9]
 
 trm_status proto_form_of(int seq_len, int vocab_size, enum trm_puzzle puzzle, struct proto_form *form, trm_error *err) {
     const bool sudoku = puzzle == TRM_PUZZLE_SUDOKU;
-    int side = 0;
-    while (side < 1024 && side * side < seq_len) {
-        side++;
-    }
-    if (seq_len < 1 || side * side != seq_len) {
+    const int side = trm_square_side(seq_len);
+    if (side == 0) {
         return trm_fail(err, TRM_UNSUPPORTED, "puzzles of %d cells are not square", seq_len);
     }
     if (sudoku && data_sudoku_size_of(seq_len) != side) {

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/square.h"
+
 enum { PADDING = 0, END = 1, FIRST_COLOUR = 2 };
 
 static const char SEPARATOR[] = "|||";
@@ -18,10 +20,8 @@ bool data_arc_equal(const struct data_arc_grid *a, const struct data_arc_grid *b
 /* ---- tokens ---- */
 
 int data_arc_side_of(int cells) {
-    for (int side = 1; side <= DATA_ARC_SIDE; side++)
-        if (side * side == cells)
-            return side;
-    return 0;
+    const int side = trm_square_side(cells);
+    return side <= DATA_ARC_SIDE ? side : 0;
 }
 
 void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int left, uint8_t *tokens) {
@@ -35,6 +35,16 @@ void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int le
     }
     if (bottom < side)
         memset(tokens + bottom * side + left, END, grid->cols);
+}
+
+static int larger(int a, int b) {
+    return a > b ? a : b;
+}
+
+void data_arc_draw_place(const struct data_arc_grid *input, const struct data_arc_grid *output, int side,
+                         struct data_rng *rng, int *top, int *left) {
+    *top = data_rng_below(rng, side - larger(input->rows, output->rows) + 1);
+    *left = data_rng_below(rng, side - larger(input->cols, output->cols) + 1);
 }
 
 static bool is_colour(int32_t token) {

@@ -36,6 +36,10 @@ int data_arc_side_of(int cells);
  * where there is room. It must fit there. */
 void data_arc_tokens(const struct data_arc_grid *grid, int side, int top, int left, uint8_t *tokens);
 
+/* A place on the square where both grids of a pair fit, at random. */
+void data_arc_draw_place(const struct data_arc_grid *input, const struct data_arc_grid *output, int side,
+                         struct data_rng *rng, int *top, int *left);
+
 /* What a model's answer [side * side] says: the largest rectangle of colours from the first cell, the first found of
  * equal ones; 0 x 0 when that cell has no colour. */
 void data_arc_crop(const int32_t *tokens, int side, struct data_arc_grid *grid);

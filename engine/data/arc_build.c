@@ -180,10 +180,6 @@ static int list_pairs(const struct split *split, const struct group *group,
     return count;
 }
 
-static int larger(int a, int b) {
-    return a > b ? a : b;
-}
-
 /* Writes one pair in an augmentation; with `move` it goes to a random place. */
 static void write_pair(struct build *build, struct split *split, const struct data_arc_pair *pair,
                        const struct data_arc_augment *augment, bool move) {
@@ -196,10 +192,8 @@ static void write_pair(struct build *build, struct split *split, const struct da
     data_arc_apply(augment, &pair->output, &output);
     if (output.rows == 0) /* not known: the original's stand-in */
         output = (struct data_arc_grid){.rows = 1, .cols = 1};
-    if (move) {
-        top = data_rng_below(&build->rng, side - larger(input.rows, output.rows) + 1);
-        left = data_rng_below(&build->rng, side - larger(input.cols, output.cols) + 1);
-    }
+    if (move)
+        data_arc_draw_place(&input, &output, side, &build->rng, &top, &left);
     data_arc_tokens(&input, side, top, left, tokens);
     fwrite(tokens, 1, cells, split->inputs.stream);
     data_arc_tokens(&output, side, top, left, tokens);

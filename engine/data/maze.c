@@ -5,12 +5,11 @@
 #include <string.h>
 
 #include "engine/data/maze_flood.h"
+#include "engine/square.h"
 
 int data_maze_side_of(int cells) {
-    int side = MAZE_MIN_SIDE;
-    while (side < MAZE_MAX_SIDE && side * side < cells)
-        side++;
-    return side * side == cells ? side : 0;
+    const int side = trm_square_side(cells);
+    return side >= MAZE_MIN_SIDE && side <= MAZE_MAX_SIDE ? side : 0;
 }
 
 void data_maze_flood(int side, const uint8_t *cells, enum maze_cell lowest, int from, int16_t *distance) {

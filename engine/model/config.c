@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "engine/square.h"
+
 enum {
     MAX_SIZE = 8192,   /* hidden size, tokens */
     MAX_INTER = 65536, /* inner sizes of the gated MLPs */
@@ -284,10 +286,8 @@ trm_status model_config_resolve(struct model_config *config, trm_error *err) {
     if (config->pos_encodings == MODEL_POS_ROPE_2D && !config->mlp_t && config->head_dim % 4)
         return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a head size that 4 divides, not %d",
                         config->head_dim);
-    config->side = 0;
-    while (config->pos_encodings == MODEL_POS_ROPE_2D && config->side * config->side < config->seq_len)
-        config->side++;
-    if (config->side > 0 && config->side * config->side != config->seq_len)
+    config->side = config->pos_encodings == MODEL_POS_ROPE_2D ? trm_square_side(config->seq_len) : 0;
+    if (config->pos_encodings == MODEL_POS_ROPE_2D && config->side == 0)
         return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a square of cells, not seq_len %d",
                         config->seq_len);
 

@@ -45,10 +45,6 @@ struct adaptation {
 
 /* ---- examples ---- */
 
-static int larger(int a, int b) {
-    return a > b ? a : b;
-}
-
 /* train_next: a demonstration in one of the augmentations, anywhere on the tokens. */
 static void next_example(void *arg, struct train_row *row) {
     struct adaptation *a = arg;
@@ -56,10 +52,10 @@ static void next_example(void *arg, struct train_row *row) {
     const struct data_arc_pair *pair = &a->task->pairs[data_rng_below(&a->rng, a->task->train_count)];
     struct data_arc_grid input, output;
     uint8_t inputs[DATA_ARC_CELLS], labels[DATA_ARC_CELLS];
+    int top, left;
     data_arc_apply(&a->augments[chosen], &pair->input, &input);
     data_arc_apply(&a->augments[chosen], &pair->output, &output);
-    const int top = data_rng_below(&a->rng, a->side - larger(input.rows, output.rows) + 1);
-    const int left = data_rng_below(&a->rng, a->side - larger(input.cols, output.cols) + 1);
+    data_arc_draw_place(&input, &output, a->side, &a->rng, &top, &left);
     data_arc_tokens(&input, a->side, top, left, inputs);
     data_arc_tokens(&output, a->side, top, left, labels);
     row->id = FIRST_IDENTIFIER + chosen;
