@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "engine/ops/reach.h"
 #include "engine/square.h"
 
 enum {
@@ -40,6 +41,9 @@ static const char *const position_names[] = {[MODEL_POS_NONE] = "none",
                                              [MODEL_POS_LEARNED] = "learned",
                                              [MODEL_POS_ROPE_2D] = "rope_2d"};
 
+static const char *const attention_names[] = {
+    [MODEL_ATTENTION_ALL] = "all", [MODEL_ATTENTION_UNITS] = "units", [MODEL_ATTENTION_NEAR] = "near"};
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
 struct int_field {
@@ -65,6 +69,7 @@ static const struct int_field int_fields[] = {
     {AT(hidden_size), FOR_ALL, 0, 1, MAX_SIZE},
     {AT(num_heads), FOR_ALL, 0, 1, MAX_SIZE},
     {AT(halt_max_steps), FOR_ALL, 0, 1, 4096},
+    {AT(attention_radius), FOR_NONE, 0, 0, 16},
     {AT(inter_multiple), FOR_NONE, 256, 1, MAX_SIZE},
 };
 
@@ -171,12 +176,29 @@ static trm_status parse_positions(const json_t *root, struct model_config *confi
     return TRM_OK;
 }
 
+static trm_status parse_attention(const json_t *root, struct model_config *config, trm_error *err) {
+    const json_t *value = json_object_get(root, "attention");
+    config->attention = MODEL_ATTENTION_ALL;
+    if (!value)
+        return TRM_OK;
+    if (!json_is_string(value))
+        return fail_type(err, "attention", "a string");
+    for (int i = 0; i < COUNT(attention_names); i++)
+        if (!strcmp(json_string_value(value), attention_names[i])) {
+            config->attention = (enum model_attention)i;
+            return TRM_OK;
+        }
+    return trm_fail(err, TRM_INVALID, "config: attention \"%.40s\" is not known", json_string_value(value));
+}
+
 static trm_status parse_object(const json_t *root, struct model_config *config, trm_error *err) {
     if (!json_is_object(root))
         return trm_fail(err, TRM_FORMAT, "config is not a JSON object");
     trm_status status = parse_arch(root, config, err);
     if (!status)
         status = parse_positions(root, config, err);
+    if (!status)
+        status = parse_attention(root, config, err);
     for (int i = 0; !status && i < COUNT(int_fields); i++)
         status = parse_int(root, &int_fields[i], config, err);
     for (int i = 0; !status && i < COUNT(real_fields); i++)
@@ -263,11 +285,39 @@ static trm_status resolve_tokens(struct model_config *config, trm_error *err) {
     return TRM_OK;
 }
 
+/* What wants the cells to be a square, and what attention wants of it. */
+static trm_status resolve_square(struct model_config *config, trm_error *err) {
+    const bool turned = config->pos_encodings == MODEL_POS_ROPE_2D, limited = config->attention != MODEL_ATTENTION_ALL;
+    config->side = turned || limited ? trm_square_side(config->seq_len) : 0;
+    if (turned && config->side == 0)
+        return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a square of cells, not seq_len %d",
+                        config->seq_len);
+    if (limited && config->mlp_t)
+        return trm_fail(err, TRM_INVALID, "config: attention %s and mlp_t exclude each other",
+                        attention_names[config->attention]);
+    if (limited && config->side == 0)
+        return trm_fail(err, TRM_INVALID, "config: attention %s needs a square of cells, not seq_len %d",
+                        attention_names[config->attention], config->seq_len);
+    if (config->attention == MODEL_ATTENTION_UNITS && op_reach_box_rows(config->side) == 0)
+        return trm_fail(err, TRM_INVALID, "config: attention units needs boxes, which a side of %d has not",
+                        config->side);
+    if (config->attention == MODEL_ATTENTION_UNITS && config->num_heads < OP_REACH_UNIT_SETS)
+        return trm_fail(err, TRM_INVALID,
+                        "config: attention units needs a head each for rows, columns and boxes, not %d",
+                        config->num_heads);
+    if ((config->attention == MODEL_ATTENTION_NEAR) != (config->attention_radius > 0))
+        return trm_fail(err, TRM_INVALID, "config: attention_radius is %d, but attention is %s",
+                        config->attention_radius, attention_names[config->attention]);
+    return TRM_OK;
+}
+
 trm_status model_config_resolve(struct model_config *config, trm_error *err) {
     if ((unsigned)config->arch >= COUNT(arch_names))
         return trm_fail(err, TRM_INVALID, "config: arch %d is not known", (int)config->arch);
     if ((unsigned)config->pos_encodings >= COUNT(position_names))
         return trm_fail(err, TRM_INVALID, "config: pos_encodings %d is not known", (int)config->pos_encodings);
+    if ((unsigned)config->attention >= COUNT(attention_names))
+        return trm_fail(err, TRM_INVALID, "config: attention %d is not known", (int)config->attention);
 
     drop_foreign_fields(config);
     trm_status status = check_ranges(config, err);
@@ -286,12 +336,9 @@ trm_status model_config_resolve(struct model_config *config, trm_error *err) {
     if (config->pos_encodings == MODEL_POS_ROPE_2D && !config->mlp_t && config->head_dim % 4)
         return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a head size that 4 divides, not %d",
                         config->head_dim);
-    config->side = config->pos_encodings == MODEL_POS_ROPE_2D ? trm_square_side(config->seq_len) : 0;
-    if (config->pos_encodings == MODEL_POS_ROPE_2D && config->side == 0)
-        return trm_fail(err, TRM_INVALID, "config: pos_encodings rope_2d needs a square of cells, not seq_len %d",
-                        config->seq_len);
-
-    status = resolve_tokens(config, err);
+    status = resolve_square(config, err);
+    if (!status)
+        status = resolve_tokens(config, err);
     if (!status)
         status = inner_size(config, config->hidden_size, &config->inter, err);
     config->inter_t = 0;
@@ -307,7 +354,8 @@ static bool set_member(json_t *root, const char *name, json_t *value) {
 char *model_config_format(const struct model_config *config) {
     json_t *root = json_object();
     bool complete = root && set_member(root, "arch", json_string(arch_names[config->arch])) &&
-                    set_member(root, "pos_encodings", json_string(position_names[config->pos_encodings]));
+                    set_member(root, "pos_encodings", json_string(position_names[config->pos_encodings])) &&
+                    set_member(root, "attention", json_string(attention_names[config->attention]));
     for (int i = 0; complete && i < COUNT(int_fields); i++)
         complete = set_member(root, int_fields[i].name, json_integer(*(int *)member(config, int_fields[i].offset)));
     for (int i = 0; complete && i < COUNT(real_fields); i++)

@@ -19,6 +19,10 @@ enum model_arch {
 /* "none", "rope", "learned", as in the original; ours: "rope_2d", for which the cells are a square. */
 enum model_positions { MODEL_POS_NONE, MODEL_POS_ROPE, MODEL_POS_LEARNED, MODEL_POS_ROPE_2D };
 
+/* Ours, "all" if absent: which tokens a head of attention sees (engine/ops/reach.h): "all", "units" of Sudoku, or
+ * "near": the cells at most attention_radius away. The cells are a square for the latter two. */
+enum model_attention { MODEL_ATTENTION_ALL, MODEL_ATTENTION_UNITS, MODEL_ATTENTION_NEAR };
+
 struct model_config {
     /* The original's fields, under the original's names. */
     enum model_arch arch;
@@ -34,12 +38,14 @@ struct model_config {
     double halt_exploration_prob;
     bool mlp_t;           /* token mixing instead of attention */
     bool no_ACT_continue; /* halt on q_halt > 0 instead of q_halt > q_continue */
+    enum model_attention attention;
+    int attention_radius; /* ours, for "near"; 0 for the others */
     int inter_multiple;   /* ours: inner sizes are rounded up to this; the original's 256 if absent */
 
     /* Derived by model_config_resolve(). */
     int tokens;   /* puzzle_emb_len + seq_len */
     int head_dim; /* hidden_size / num_heads, rounded down */
-    int side;     /* with rope_2d: rows and columns of cells; else 0 */
+    int side;     /* rows and columns of cells where they must be a square (rope_2d, units, near); else 0 */
     int inter;    /* inner size of the gated MLP */
     int inter_t;  /* inner size of the token-mixing MLP, 0 without mlp_t */
 };

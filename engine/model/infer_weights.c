@@ -25,6 +25,7 @@ static trm_status plan_attention(op_context *context, const struct infer_weights
                                            .heads = c->num_heads,
                                            .dim = c->head_dim,
                                            .rope = model_rope(c),
+                                           .reach = model_reach(c),
                                            .dtype = w->dtype};
     const struct op_linear_shape o = {.rows = w->rows,
                                       .blocks = w->group,

@@ -178,6 +178,7 @@ static trm_status create_attention(model_runner *r, trm_error *err) {
                                              .heads = c->num_heads,
                                              .dim = c->head_dim,
                                              .rope = model_rope(c),
+                                             .reach = model_reach(c),
                                              .dtype = r->weights->dtype};
     return op_attention_create(r->context, &shape, &r->machine.attention, err);
 }

@@ -4,9 +4,20 @@
 #include <string.h>
 
 struct op_rope model_rope(const struct model_config *config) {
-    const bool turned = config->pos_encodings == MODEL_POS_ROPE || config->pos_encodings == MODEL_POS_ROPE_2D;
-    return (struct op_rope){
-        .theta = turned ? config->rope_theta : 0.0, .columns = config->side, .prefix = config->puzzle_emb_len};
+    const bool grid = config->pos_encodings == MODEL_POS_ROPE_2D, line = config->pos_encodings == MODEL_POS_ROPE;
+    return (struct op_rope){.theta = grid || line ? config->rope_theta : 0.0,
+                            .columns = grid ? config->side : 0,
+                            .prefix = config->puzzle_emb_len};
+}
+
+struct op_reach model_reach(const struct model_config *config) {
+    static const enum op_reach_kind kinds[] = {[MODEL_ATTENTION_ALL] = OP_REACH_ALL,
+                                               [MODEL_ATTENTION_UNITS] = OP_REACH_UNITS,
+                                               [MODEL_ATTENTION_NEAR] = OP_REACH_NEAR};
+    return (struct op_reach){.kind = kinds[config->attention],
+                             .side = config->side,
+                             .prefix = config->puzzle_emb_len,
+                             .radius = config->attention_radius};
 }
 
 size_t model_state_size(const struct model_config *config, const struct model_layout *layout) {

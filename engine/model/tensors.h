@@ -5,6 +5,7 @@
 
 #include "engine/model/config.h"
 #include "engine/model/layout.h"
+#include "engine/ops/reach.h"
 #include "engine/ops/rope.h"
 
 struct model_tensors {
@@ -17,6 +18,9 @@ struct model_tensors {
 
 /* The positions of its attention. */
 struct op_rope model_rope(const struct model_config *config);
+
+/* Which tokens its attention sees. */
+struct op_reach model_reach(const struct model_config *config);
 
 /* The latents of one puzzle, in elements: latents * tokens * hidden. */
 size_t model_state_size(const struct model_config *config, const struct model_layout *layout);

@@ -32,6 +32,11 @@ struct op_attend {
     float *inverse;                   /* [queries] */
     void *sum;                        /* [queries, dim] f32, or int32 for OP_INT8 */
     float *gather;                    /* [2 dim, in] for packing */
+    /* Lists of keys only: none of the above but the positions and key_value, which makes q too. */
+    struct op_reach_table *table; /* NULL: every query sees every key */
+    float *qkv;                   /* [tokens, 3 width] */
+    float *attended;              /* [tokens, width], where out is bf16 */
+    float *space;                 /* [op_reach_room()] */
     /* OP_INT8 only. */
     struct op_int8_rows q8;         /* [tokens, dim] */
     struct op_int8_columns keys8;   /* columns: tokens; [tokens, dim] */
@@ -42,6 +47,7 @@ struct op_attend {
 
 /* ---- life ---- */
 
+/* Every query sees every key. */
 static trm_status plan(op_attend *at, op_context *context, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     struct op_linear_shape project = {
@@ -69,6 +75,33 @@ static trm_status plan(op_attend *at, op_context *context, trm_error *err) {
             status = op_matmul_create(context, &pv, combine[i], err);
     }
     return status;
+}
+
+static trm_status plan_lists(op_attend *at, op_context *context, trm_error *err) {
+    const struct op_attend_shape *s = &at->shape;
+    const struct op_linear_shape project = {
+        .rows = s->rows, .blocks = s->rows.count, .in = s->in, .out = 3 * s->heads * s->dim, .dtype = s->dtype};
+    trm_status status = op_reach_table_create(&s->reach, &at->table, err);
+    return status == TRM_OK ? op_linear_create(context, &project, &at->key_value, err) : status;
+}
+
+static trm_status allocate_lists(op_attend *at, trm_error *err) {
+    const struct op_attend_shape *s = &at->shape;
+    const size_t tokens = (size_t)s->rows.total, half = (size_t)s->dim / 2, width = (size_t)s->heads * (size_t)s->dim;
+    const struct {
+        float **buffer;
+        size_t count;
+    } buffers[] = {
+        {&at->cosine, tokens * half},
+        {&at->sine, tokens * half},
+        {&at->qkv, tokens * 3 * width},
+        {&at->attended, op_passed_type(s->dtype) == OP_BF16 ? tokens * width : 0},
+        {&at->space, op_reach_room(at->table, s->dim)},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        if (buffers[i].count && posix_memalign((void **)buffers[i].buffer, 64, buffers[i].count * sizeof(float)) != 0)
+            return trm_fail_memory(err, buffers[i].count * sizeof(float));
+    return TRM_OK;
 }
 
 static trm_status allocate(op_attend *at, trm_error *err) {
@@ -119,14 +152,16 @@ trm_status op_attend_create(op_context *context, const struct op_attend_shape *s
     at->queries = op_rows(shape->rows.total, QUERY_ROWS);
     at->kernels = op_kernels(op_context_backend(context));
     at->int8 = op_int8_kernels(op_context_backend(context));
-    trm_status status = plan(at, context, err);
+    const bool lists = shape->reach.kind != OP_REACH_ALL;
+    trm_status status = lists ? plan_lists(at, context, err) : plan(at, context, err);
     if (status == TRM_OK)
-        status = allocate(at, err);
+        status = lists ? allocate_lists(at, err) : allocate(at, err);
     if (status != TRM_OK) {
         op_attend_destroy(at);
         return status;
     }
-    at->head_bytes = op_linear_packed_size(at->query) + op_linear_packed_size(at->key_value);
+    if (!lists)
+        at->head_bytes = op_linear_packed_size(at->query) + op_linear_packed_size(at->key_value);
     if (shape->rope.theta > 0.0)
         op_rope_fill(&shape->rope, shape->rows.total, shape->dim, at->cosine, at->sine);
     *out = at;
@@ -142,11 +177,13 @@ void op_attend_destroy(op_attend *at) {
     op_matmul_destroy(at->scores_end);
     op_matmul_destroy(at->combine);
     op_matmul_destroy(at->combine_end);
-    void *buffers[] = {at->cosine,      at->sine,         at->q,         at->q16,           at->kv,
-                       at->keys,        at->values,       at->score,     at->weights,       at->inverse,
-                       at->sum,         at->gather,       at->q8.q,      at->q8.scale,      at->keys8.q,
-                       at->keys8.scale, at->keys8.offset, at->values8.q, at->values8.scale, at->values8.offset,
-                       at->no_offset,   at->room};
+    op_reach_table_destroy(at->table);
+    void *buffers[] = {
+        at->qkv,         at->attended,     at->space,     at->cosine,        at->sine,           at->q,
+        at->q16,         at->kv,           at->keys,      at->values,        at->score,          at->weights,
+        at->inverse,     at->sum,          at->gather,    at->q8.q,          at->q8.scale,       at->keys8.q,
+        at->keys8.scale, at->keys8.offset, at->values8.q, at->values8.scale, at->values8.offset, at->no_offset,
+        at->room};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(at);
@@ -155,10 +192,12 @@ void op_attend_destroy(op_attend *at) {
 /* ---- weights ---- */
 
 size_t op_attend_packed_size(const op_attend *at) {
-    return (size_t)at->shape.heads * at->head_bytes;
+    return at->table ? op_linear_packed_size(at->key_value) : (size_t)at->shape.heads * at->head_bytes;
 }
 
 trm_status op_attend_pack(op_attend *at, const float *weight, void *packed, trm_error *err) {
+    if (at->table)
+        return op_linear_pack(at->key_value, weight, packed, err);
     const size_t head_size = (size_t)at->shape.dim * (size_t)at->shape.in, all = (size_t)at->shape.heads * head_size;
     trm_status status = TRM_OK;
     for (int head = 0; head < at->shape.heads && status == TRM_OK; head++) {
@@ -264,7 +303,25 @@ static trm_status run_block(op_attend *at, int index, void *out, trm_error *err)
     return status;
 }
 
+/* Every query sees the keys of its list. */
+static trm_status run_lists(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
+    const struct op_attend_shape *s = &at->shape;
+    const size_t width = (size_t)s->heads * (size_t)s->dim;
+    op_linear_load(at->key_value, 0, s->rows.count, x);
+    trm_status status = op_linear_run(at->key_value, packed, at->qkv, err);
+    if (status != TRM_OK)
+        return status;
+    if (s->rope.theta > 0.0)
+        at->kernels->rope(at->qkv, s->rows.total, 2 * s->heads, s->dim, 3 * width, at->cosine, at->sine, 1.0f);
+    at->kernels->reach(at->qkv, at->table, s->heads, s->dim, at->space, at->attended ? at->attended : out);
+    if (at->attended)
+        at->kernels->to_bf16(at->attended, (size_t)s->rows.total * width, out);
+    return TRM_OK;
+}
+
 trm_status op_attend_run(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
+    if (at->table)
+        return run_lists(at, x, packed, out, err);
     const struct op_attend_shape *s = &at->shape;
     const size_t passed = op_operand_size(op_passed_type(s->dtype));
     const size_t dim = (size_t)s->dim, width = (size_t)s->heads * dim;

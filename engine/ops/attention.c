@@ -25,8 +25,10 @@ struct products {
 struct op_attention {
     struct op_attention_shape shape;
     const struct op_kernels *kernels;
+    struct op_reach_table *table; /* NULL: every query sees every key */
+    float *room;                  /* [op_reach_room()], with a table only */
     struct op_rows queries;
-    struct products whole, last; /* of a block, of a shorter last one */
+    struct products whole, last; /* of a block, of a shorter last one; without a table only, as what they fill */
     float *cosine;               /* [tokens, dim / 2] */
     float *sine;                 /* [tokens, dim / 2] */
     void *keys, *values;         /* of a head, packed for scores and dp */
@@ -69,25 +71,34 @@ static trm_status plan(const op_attention *at, op_context *context, int rows, st
     return TRM_OK;
 }
 
+/* The products of both sizes of blocks. */
+static trm_status plan_all(op_attention *at, op_context *context, trm_error *err) {
+    trm_status status = plan(at, context, at->queries.block, &at->whole, err);
+    if (status == TRM_OK && at->queries.tail > 0)
+        status = plan(at, context, at->queries.tail, &at->last, err);
+    return status;
+}
+
 static trm_status allocate(op_attention *at, trm_error *err) {
     const size_t t = (size_t)at->shape.tokens, half = (size_t)at->shape.dim / 2, block = (size_t)at->queries.block;
     const size_t width = (size_t)at->shape.heads * (size_t)at->shape.dim;
-    const bool bf16 = at->shape.dtype == OP_BF16;
+    const bool bf16 = at->shape.dtype == OP_BF16, lists = at->table != NULL;
     const struct {
         void **buffer;
         size_t bytes;
     } buffers[] = {
         {(void **)&at->cosine, t * half * sizeof(float)},
         {(void **)&at->sine, t * half * sizeof(float)},
-        {&at->keys, op_matmul_packed_size(at->whole.scores)},
-        {&at->values, op_matmul_packed_size(at->whole.dp)},
-        {(void **)&at->score, block * t * sizeof(float)},
-        {&at->prob, block * t * sizeof(float)},
-        {(void **)&at->dprob, block * t * sizeof(float)},
+        {(void **)&at->room, lists ? op_reach_room(at->table, at->shape.dim) * sizeof(float) : 0},
+        {&at->keys, lists ? 0 : op_matmul_packed_size(at->whole.scores)},
+        {&at->values, lists ? 0 : op_matmul_packed_size(at->whole.dp)},
+        {(void **)&at->score, lists ? 0 : block * t * sizeof(float)},
+        {&at->prob, lists ? 0 : block * t * sizeof(float)},
+        {(void **)&at->dprob, lists ? 0 : block * t * sizeof(float)},
         {(void **)&at->out, bf16 ? t * width * sizeof(float) : 0},
         {(void **)&at->dqkv, 3 * t * width * sizeof(float)},
-        {(void **)&at->qkv16, bf16 ? 3 * t * width * sizeof(op_bf16) : 0},
-        {(void **)&at->dout16, bf16 ? t * width * sizeof(op_bf16) : 0},
+        {(void **)&at->qkv16, bf16 && !lists ? 3 * t * width * sizeof(op_bf16) : 0},
+        {(void **)&at->dout16, bf16 && !lists ? t * width * sizeof(op_bf16) : 0},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         if (buffers[i].bytes && posix_memalign(buffers[i].buffer, 64, buffers[i].bytes) != 0)
@@ -103,9 +114,8 @@ trm_status op_attention_create(op_context *context, const struct op_attention_sh
     at->shape = *shape;
     at->kernels = op_kernels(op_context_backend(context));
     at->queries = op_rows(shape->tokens, QUERY_ROWS);
-    trm_status status = plan(at, context, at->queries.block, &at->whole, err);
-    if (status == TRM_OK && at->queries.tail > 0)
-        status = plan(at, context, at->queries.tail, &at->last, err);
+    trm_status status = shape->reach.kind == OP_REACH_ALL ? plan_all(at, context, err)
+                                                          : op_reach_table_create(&shape->reach, &at->table, err);
     if (status == TRM_OK)
         status = allocate(at, err);
     if (status != TRM_OK) {
@@ -132,8 +142,9 @@ void op_attention_destroy(op_attention *at) {
         return;
     destroy_products(&at->whole);
     destroy_products(&at->last);
-    void *buffers[] = {at->cosine, at->sine, at->keys, at->values, at->score, at->prob,
-                       at->dprob,  at->out,  at->dqkv, at->qkv16,  at->dout16};
+    op_reach_table_destroy(at->table);
+    void *buffers[] = {at->cosine, at->sine,  at->room, at->keys, at->values, at->score,
+                       at->prob,   at->dprob, at->out,  at->dqkv, at->qkv16,  at->dout16};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(at);
@@ -180,24 +191,36 @@ static trm_status probabilities(op_attention *at, const void *qkv, int head, int
     return status;
 }
 
-trm_status op_attention_forward(op_attention *at, float *qkv, void *out, trm_error *err) {
+/* Every query sees every key; qkv as it is after rotation, out: [tokens, width]. */
+static trm_status forward_all(op_attention *at, const float *qkv, float *out, trm_error *err) {
     const struct op_attention_shape *s = &at->shape;
     const size_t width = (size_t)s->heads * (size_t)s->dim, t = (size_t)s->tokens;
-    float *result = s->dtype == OP_F32 ? out : at->out;
-    rotate(at, qkv, 1.0f);
     const void *operands = operand(at, qkv, 3 * t * width, at->qkv16);
     trm_status status = TRM_OK;
     for (int head = 0; head < s->heads && status == TRM_OK; head++) {
         const size_t first = (size_t)head * (size_t)s->dim;
         status = op_matmul_pack(at->whole.scores, qkv + width + first, at->keys, err);
         for (int block = 0; block < at->queries.count && status == TRM_OK; block++) {
-            float *place = result + op_rows_at(&at->queries, block) * width + first;
+            float *place = out + op_rows_at(&at->queries, block) * width + first;
             status = probabilities(at, operands, head, block, err);
             if (status == TRM_OK)
                 status = op_matmul_run(products_of(at, block)->mix, at->prob, at_index(at, operands, 2 * width + first),
                                        place, err);
         }
     }
+    return status;
+}
+
+trm_status op_attention_forward(op_attention *at, float *qkv, void *out, trm_error *err) {
+    const struct op_attention_shape *s = &at->shape;
+    const size_t width = (size_t)s->heads * (size_t)s->dim, t = (size_t)s->tokens;
+    float *result = s->dtype == OP_F32 ? out : at->out;
+    trm_status status = TRM_OK;
+    rotate(at, qkv, 1.0f);
+    if (at->table)
+        at->kernels->reach(qkv, at->table, s->heads, s->dim, at->room, result);
+    else
+        status = forward_all(at, qkv, result, err);
     if (status == TRM_OK && s->dtype == OP_BF16)
         at->kernels->to_bf16(result, t * width, out);
     return status;
@@ -227,13 +250,13 @@ static trm_status backward_block(op_attention *at, const void *qkv, const void *
     return status;
 }
 
-trm_status op_attention_backward(op_attention *at, const float *qkv, const float *dout, void *dqkv, trm_error *err) {
+/* Adds to at->dqkv what all heads do, where every query sees every key. */
+static trm_status backward_all(op_attention *at, const float *qkv, const float *dout, trm_error *err) {
     const struct op_attention_shape *s = &at->shape;
     const size_t width = (size_t)s->heads * (size_t)s->dim, t = (size_t)s->tokens;
     const void *operands = operand(at, qkv, 3 * t * width, at->qkv16);
     const void *dout_operand = operand(at, dout, t * width, at->dout16);
     trm_status status = TRM_OK;
-    memset(at->dqkv, 0, 3 * t * width * sizeof(float));
     for (int head = 0; head < s->heads && status == TRM_OK; head++) {
         const float *k = qkv + width + (size_t)head * (size_t)s->dim;
         status = op_matmul_pack(at->whole.scores, k, at->keys, err);
@@ -242,6 +265,18 @@ trm_status op_attention_backward(op_attention *at, const float *qkv, const float
         for (int block = 0; block < at->queries.count && status == TRM_OK; block++)
             status = backward_block(at, operands, dout_operand, head, block, err);
     }
+    return status;
+}
+
+trm_status op_attention_backward(op_attention *at, const float *qkv, const float *dout, void *dqkv, trm_error *err) {
+    const struct op_attention_shape *s = &at->shape;
+    const size_t width = (size_t)s->heads * (size_t)s->dim, t = (size_t)s->tokens;
+    trm_status status = TRM_OK;
+    memset(at->dqkv, 0, 3 * t * width * sizeof(float));
+    if (at->table)
+        at->kernels->reach_backward(qkv, dout, at->table, s->heads, s->dim, at->room, at->dqkv);
+    else
+        status = backward_all(at, qkv, dout, err);
     if (status != TRM_OK)
         return status;
     rotate(at, at->dqkv, -1.0f);

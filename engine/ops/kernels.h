@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/ops/bf16.h"
 #include "engine/ops/matmul.h"
+#include "engine/ops/reach.h"
 
 enum { OP_MAX_ADDENDS = 8 };
 
@@ -70,6 +71,15 @@ struct op_kernels {
      * sign -1 rotates back, which is the backward pass. */
     void (*rope)(float *x, int tokens, int heads, int dim, size_t stride, const float *cosine, const float *sine,
                  float sign);
+
+    /* Attention of every token to those of its list alone (reach.h). qkv: [tokens, 3 * heads * dim], all q heads, all k
+     * heads, all v heads; out: [tokens, heads * dim]; room: [op_reach_room(table, dim)],
+     * whatever it holds. */
+    void (*reach)(const float *qkv, const struct op_reach_table *table, int heads, int dim, float *room, float *out);
+
+    /* dqkv [tokens, 3 * heads * dim] += the gradient from dout [tokens, heads * dim]. */
+    void (*reach_backward)(const float *qkv, const float *dout, const struct op_reach_table *table, int heads, int dim,
+                           float *room, float *dqkv);
 };
 
 const struct op_kernels *op_kernels(enum trm_backend backend);

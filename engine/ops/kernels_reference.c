@@ -178,6 +178,67 @@ static void rope(float *x, int tokens, int heads, int dim, size_t stride, const 
         }
 }
 
+/* p = softmax(q k^T / sqrt(dim)) of one query over the `count` keys of its list. */
+static void weigh_list(const float *q, const float *k, size_t stride, const int *keys, int count, int dim, float *p) {
+    float largest = -INFINITY, total = 0.0f;
+    for (int i = 0; i < count; i++) {
+        p[i] = 0.0f;
+        for (int c = 0; c < dim; c++)
+            p[i] += q[c] * k[(size_t)keys[i] * stride + (size_t)c] / sqrtf((float)dim);
+        largest = fmaxf(largest, p[i]);
+    }
+    for (int i = 0; i < count; i++)
+        total += p[i] = expf(p[i] - largest);
+    for (int i = 0; i < count; i++)
+        p[i] /= total;
+}
+
+static void reach(const float *qkv, const struct op_reach_table *table, int heads, int dim, float *room, float *out) {
+    const size_t width = (size_t)heads * (size_t)dim, stride = 3 * width;
+    for (int t = 0; t < table->tokens; t++)
+        for (int h = 0; h < heads; h++) {
+            const int *start = table->start + h % table->sets * table->tokens + t, *keys = table->keys + start[0];
+            const float *head = qkv + (size_t)h * (size_t)dim;
+            float *o = out + (size_t)t * width + (size_t)h * (size_t)dim;
+            weigh_list(head + (size_t)t * stride, head + width, stride, keys, start[1] - start[0], dim, room);
+            for (int c = 0; c < dim; c++) {
+                o[c] = 0.0f;
+                for (int i = 0; i < start[1] - start[0]; i++)
+                    o[c] += room[i] * head[2 * width + (size_t)keys[i] * stride + (size_t)c];
+            }
+        }
+}
+
+static void reach_backward(const float *qkv, const float *dout, const struct op_reach_table *table, int heads, int dim,
+                           float *room, float *dqkv) {
+    const size_t width = (size_t)heads * (size_t)dim, stride = 3 * width;
+    float *p = room, *dp = room + table->most;
+    for (int t = 0; t < table->tokens; t++)
+        for (int h = 0; h < heads; h++) {
+            const int *start = table->start + h % table->sets * table->tokens + t, *keys = table->keys + start[0];
+            const int count = start[1] - start[0];
+            const size_t first = (size_t)h * (size_t)dim, row = (size_t)t * stride + first;
+            const float *k = qkv + width + first, *v = k + width, *d = dout + (size_t)t * width + first;
+            float dot = 0.0f;
+            weigh_list(qkv + row, k, stride, keys, count, dim, p);
+            for (int i = 0; i < count; i++) {
+                dp[i] = 0.0f;
+                for (int c = 0; c < dim; c++)
+                    dp[i] += d[c] * v[(size_t)keys[i] * stride + (size_t)c];
+                dot += p[i] * dp[i];
+            }
+            for (int i = 0; i < count; i++) {
+                const float ds = p[i] * (dp[i] - dot) / sqrtf((float)dim);
+                const size_t key = width + first + (size_t)keys[i] * stride;
+                for (int c = 0; c < dim; c++) {
+                    dqkv[row + (size_t)c] += ds * qkv[key + (size_t)c];
+                    dqkv[key + (size_t)c] += ds * qkv[row + (size_t)c];
+                    dqkv[key + width + (size_t)c] += p[i] * d[c];
+                }
+            }
+        }
+}
+
 const struct op_kernels op_kernels_reference = {
     .sum = sum,
     .accumulate = accumulate,
@@ -193,6 +254,8 @@ const struct op_kernels op_kernels_reference = {
     .scale_rows = scale_rows,
     .softmax_backward = softmax_backward,
     .rope = rope,
+    .reach = reach,
+    .reach_backward = reach_backward,
 };
 
 const struct op_kernels *op_kernels(enum trm_backend backend) {

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "engine/ops/kernels.h"
+#include "engine/ops/reach_vector.h"
 #include "engine/ops/vector.h"
 
 VECTOR_KERNEL static void to_bf16(const float *restrict x, size_t n, op_bf16 *restrict out) {
@@ -344,4 +345,6 @@ const struct op_kernels op_kernels_vector = {
     .scale_rows = scale_rows,
     .softmax_backward = softmax_backward,
     .rope = rope,
+    .reach = op_reach_vector,
+    .reach_backward = op_reach_vector_backward,
 };

@@ -55,6 +55,8 @@ static trm_status check(const struct growth *g, trm_error *err) {
                 {"L_layers", a->L_layers, b->L_layers},
                 {"pos_encodings", a->pos_encodings, b->pos_encodings},
                 {"mlp_t", a->mlp_t, b->mlp_t},
+                {"attention", a->attention, b->attention},
+                {"attention_radius", a->attention_radius, b->attention_radius},
                 {"rms_norm_eps", a->rms_norm_eps, b->rms_norm_eps},
                 {"rope_theta", a->rope_theta, b->rope_theta},
                 {"the size of a head", a->mlp_t ? 0 : a->head_dim, b->mlp_t ? 0 : b->head_dim}};

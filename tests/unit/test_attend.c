@@ -16,6 +16,7 @@
 struct size {
     int tokens, in, heads, dim;
     struct op_rope rope;
+    struct op_reach reach;
 };
 
 static const struct size SIZES[] = {
@@ -23,6 +24,13 @@ static const struct size SIZES[] = {
     {.tokens = 5, .in = 16, .heads = 2, .dim = 8, .rope = {.theta = 10000.0}},
     {.tokens = 70, .in = 32, .heads = 3, .dim = 10},
     {.tokens = 193, .in = 64, .heads = 2, .dim = 32, .rope = {.theta = 500.0}}, /* blocks of 65, 65 and 63 */
+    {.tokens = 10, .in = 16, .heads = 3, .dim = 6, .reach = {OP_REACH_NEAR, .side = 3, .prefix = 1, .radius = 1}},
+    {.tokens = 121,
+     .in = 32,
+     .heads = 2,
+     .dim = 16,
+     .rope = {.theta = 500.0},
+     .reach = {OP_REACH_NEAR, .side = 11, .radius = 2}},
 };
 enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES };
 static const enum trm_backend BACKENDS[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
@@ -77,10 +85,15 @@ static double *project(const struct size *s, const float *x, const float *weight
 /* One head: rows of out lie `width` apart. */
 static void attend_head(const struct size *s, const double *q, const double *k, const double *v, double *out) {
     const size_t dim = (size_t)s->dim;
+    const struct op_reach *r = &s->reach;
     for (int i = 0; i < s->tokens; i++) {
         double *to = out + (size_t)i * width_of(s), total = 0.0;
         for (int j = 0; j < s->tokens; j++) {
+            const int a = i - r->prefix, b = j - r->prefix;
             double score = 0.0;
+            if (r->kind == OP_REACH_NEAR && a >= 0 && b >= 0 &&
+                (abs(a / r->side - b / r->side) > r->radius || abs(a % r->side - b % r->side) > r->radius))
+                continue;
             for (size_t c = 0; c < dim; c++)
                 score += q[(size_t)i * dim + c] * k[(size_t)j * dim + c];
             const double e = exp(score / sqrt(s->dim));
@@ -134,8 +147,13 @@ static double error_of(const void *got, enum op_dtype type, const double *want, 
 
 static void check(enum trm_backend backend, enum op_dtype dtype, const struct size *s, double tolerance) {
     const size_t tokens = (size_t)s->tokens, in = (size_t)s->in, width = width_of(s);
-    const struct op_attend_shape shape = {
-        .rows = op_rows(s->tokens, 64), .in = s->in, .heads = s->heads, .dim = s->dim, .rope = s->rope, .dtype = dtype};
+    const struct op_attend_shape shape = {.rows = op_rows(s->tokens, 64),
+                                          .in = s->in,
+                                          .heads = s->heads,
+                                          .dim = s->dim,
+                                          .rope = s->rope,
+                                          .reach = s->reach,
+                                          .dtype = dtype};
     const enum op_dtype passed = op_passed_type(dtype);
     op_context *context = NULL;
     op_attend *attend = NULL;

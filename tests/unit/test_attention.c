@@ -22,6 +22,14 @@ static const struct op_attention_shape SHAPES[] = {
     {.tokens = 17, .heads = 3, .dim = 6, .rope = {.theta = 500.0}},
     {.tokens = 33, .heads = 1, .dim = 2, .rope = {.theta = 10000.0}},
     {.tokens = 18, .heads = 2, .dim = 12, .rope = {.theta = 100.0, .columns = 4, .prefix = 2}},
+    {.tokens = 17, .heads = 3, .dim = 5, .reach = {OP_REACH_UNITS, .side = 4, .prefix = 1}},
+    {.tokens = 36, .heads = 4, .dim = 4, .reach = {OP_REACH_UNITS, .side = 6}}, /* rows twice */
+    {.tokens = 27, .heads = 1, .dim = 16, .reach = {OP_REACH_NEAR, .side = 5, .prefix = 2, .radius = 1}},
+    {.tokens = 25,
+     .heads = 2,
+     .dim = 8,
+     .rope = {.theta = 100.0, .columns = 5},
+     .reach = {OP_REACH_NEAR, .side = 5, .radius = 2}},
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 static const enum trm_backend BACKENDS[] = {TRM_BACKEND_REFERENCE, TRM_BACKEND_ONEDNN};
@@ -80,6 +88,19 @@ static double rotated(const double *v, int t, int i, const struct op_attention_s
     return v[i] * cos(angle) + other * sin(angle);
 }
 
+/* Whether a query of head `head` sees a key. */
+static bool sees(const struct op_reach *reach, int head, int query, int key) {
+    const int side = reach->side, a = query - reach->prefix, b = key - reach->prefix;
+    const int rows = 2, columns = side / 2; /* of a box, for sides 4 and 6 */
+    if (reach->kind == OP_REACH_ALL || a < 0 || b < 0)
+        return true;
+    if (reach->kind == OP_REACH_NEAR)
+        return abs(a / side - b / side) <= reach->radius && abs(a % side - b % side) <= reach->radius;
+    return head % 3 == 0   ? a / side == b / side
+           : head % 3 == 1 ? a % side == b % side
+                           : a / side / rows == b / side / rows && a % side / columns == b % side / columns;
+}
+
 /* out [tokens, width] from qkv [tokens, 3 * width]. */
 static void define_attention(const struct op_attention_shape *s, const double *qkv, double *out) {
     const struct sizes n = sizes_of(s);
@@ -94,7 +115,7 @@ static void define_attention(const struct op_attention_shape *s, const double *q
                 double score = 0.0;
                 for (int c = 0; c < s->dim; c++)
                     score += rotated(q, i, c, s) * rotated(k, j, c, s);
-                p[j] = exp(score / sqrt(s->dim));
+                p[j] = sees(&s->reach, head, i, j) ? exp(score / sqrt(s->dim)) : 0.0;
                 total += p[j];
             }
             memset(o, 0, (size_t)s->dim * sizeof *o);

@@ -92,6 +92,10 @@ static void absent_fields_have_the_defaults_of_the_original(void **state) {
     assert_int_equal(changed("pos_encodings", "\"learned\"", NULL, NULL).side, 0);
     assert_int_equal(changed("pos_encodings", "\"rope_2d\"", "seq_len", "81").side, 9);
     assert_true(changed("expansion", "3", NULL, NULL).expansion == 3.0);
+    assert_int_equal(changed(NULL, NULL, NULL, NULL).attention, MODEL_ATTENTION_ALL);
+    assert_int_equal(changed("attention", "\"units\"", NULL, NULL).attention, MODEL_ATTENTION_UNITS);
+    assert_int_equal(changed("attention", "\"units\"", NULL, NULL).side, 9);
+    assert_int_equal(changed("attention", "\"near\"", "attention_radius", "2").attention_radius, 2);
 }
 
 static void inner_sizes_round_half_to_even_and_then_up(void **state) {
@@ -220,6 +224,15 @@ static void impossible_configurations_are_refused_by_name(void **state) {
         {"rope_theta", "0.0", NULL, NULL, TRM_INVALID, "rope_theta"},
         {"pos_encodings", "\"rope_2d\"", "seq_len", "80", TRM_INVALID, "square"},
         {"pos_encodings", "\"rope_2d\"", "num_heads", "3", TRM_INVALID, "4 divides"},
+        {"attention", "3", NULL, NULL, TRM_FORMAT, "attention"},
+        {"attention", "\"far\"", NULL, NULL, TRM_INVALID, "far"},
+        {"attention", "\"units\"", "seq_len", "80", TRM_INVALID, "square"},
+        {"attention", "\"units\"", "seq_len", "25", TRM_INVALID, "boxes"},
+        {"attention", "\"units\"", "num_heads", "2", TRM_INVALID, "boxes"},
+        {"attention", "\"units\"", "mlp_t", "true", TRM_INVALID, "mlp_t"},
+        {"attention", "\"units\"", "attention_radius", "1", TRM_INVALID, "attention_radius"},
+        {"attention", "\"near\"", NULL, NULL, TRM_INVALID, "attention_radius"},
+        {"attention", "\"near\"", "attention_radius", "-1", TRM_INVALID, "attention_radius"},
         {"halt_max_steps", "0", NULL, NULL, TRM_INVALID, "halt_max_steps"},
         {"halt_max_steps", NULL, NULL, NULL, TRM_FORMAT, "halt_max_steps"},
         {"halt_exploration_prob", "1.1", NULL, NULL, TRM_INVALID, "halt_exploration_prob"},
@@ -256,6 +269,9 @@ static void unknown_enum_values_are_refused(void **state) {
     config.pos_encodings = (enum model_positions)4;
     assert_int_equal(model_config_resolve(&config, NULL), TRM_INVALID);
     config = changed(NULL, NULL, NULL, NULL);
+    config.attention = (enum model_attention)3;
+    assert_int_equal(model_config_resolve(&config, NULL), TRM_INVALID);
+    config = changed(NULL, NULL, NULL, NULL);
     config.expansion = 0.0 / 0.0 * config.expansion;
     assert_int_equal(model_config_resolve(&config, NULL), TRM_INVALID);
 }
@@ -282,6 +298,8 @@ static void a_formatted_configuration_parses_to_itself(void **state) {
         {NULL, NULL, NULL, NULL},
         {"expansion", "0.1234567890123456789", "rms_norm_eps", "1.0000000001e-7"},
         {"mlp_t", "true", "inter_multiple", "32"},
+        {"attention", "\"near\"", "attention_radius", "3"},
+        {"attention", "\"units\"", "pos_encodings", "\"none\""},
         {"puzzle_emb_len", "0", "puzzle_emb_ndim", "0"},
         {"puzzle_emb_len", "0", "puzzle_emb_ndim", "100"},
         {"pos_encodings", "\"learned\"", "no_ACT_continue", "false"},

@@ -1,0 +1,63 @@
+/* reach.h - which tokens a head of attention sees, where it does not see them all.
+ *
+ * A puzzle's rules are about cells that lie together: those of a row, a column or a box of Sudoku, those around a cell
+ * of a maze. A head that sees them alone need not learn which they are, has no weights that belong to a cell, and its
+ * work grows with the cells of such a group, not with all of the grid. Tokens before the cells see all tokens and are
+ * seen by all. Every relation is mutual. Pure; a table is immutable once made: any thread. */
+#ifndef TRM_ENGINE_OPS_REACH_H
+#define TRM_ENGINE_OPS_REACH_H
+
+#include <stddef.h>
+
+#include "engine/status.h"
+
+enum op_reach_kind {
+    OP_REACH_ALL,   /* every token */
+    OP_REACH_UNITS, /* heads in turn: the row, the column, the box (3x3 for 9x9, 2 rows x 3 columns for 6x6) of a cell
+                     */
+    OP_REACH_NEAR   /* the cells at most `radius` rows and columns away */
+};
+
+enum { OP_REACH_UNIT_SETS = 3 };
+
+struct op_reach {
+    enum op_reach_kind kind;
+    int side;   /* rows and columns of cells */
+    int prefix; /* tokens before them */
+    int radius; /* OP_REACH_NEAR only */
+};
+
+enum { OP_REACH_LANES = 16 };
+
+/* What head h sees is that of set h % sets. Once as lists, which define it:
+ * token t sees keys[start[set * tokens + t]] to keys[start[set * tokens + t + 1] - 1].
+ *
+ * And once for vectors of queries (reach_vector.c): cells lie at places, so that the i-th key of each of LANES queries
+ * in consecutive places lies in consecutive places too. The queries of block b are the places from first + b * LANES
+ * on; their i-th keys those from shift[i] on, counted from the queries' own first place if `relative`. Some places have
+ * no cell: they are closed. */
+struct op_reach_table {
+    int tokens, prefix, sets;
+    int *start; /* [sets * tokens + 1] */
+    int *keys;  /* tokens, rising in every list */
+    int most;   /* keys of the longest list */
+    int places; /* a multiple of LANES */
+    int *place; /* [sets, tokens - prefix]: where a cell lies */
+    int first, blocks;
+    int span;      /* keys of a query that are cells, closed ones too */
+    int *shift;    /* [span] */
+    int relative;  /* 0 or 1 */
+    float *closed; /* [places]: 0 for a cell, else so low that its weight is 0 */
+};
+
+/* Rows of a box of Sudoku; 0 if such a side has no boxes (a prime number, less than 4, more than OP_REACH_LANES). */
+int op_reach_box_rows(int side);
+
+/* kind is not OP_REACH_ALL; UNITS wants a side that has boxes. */
+trm_status op_reach_table_create(const struct op_reach *reach, struct op_reach_table **table, trm_error *err);
+void op_reach_table_destroy(struct op_reach_table *table); /* NULL is fine */
+
+/* Elements that the kernels want as room, for heads of `dim`. */
+size_t op_reach_room(const struct op_reach_table *table, int dim);
+
+#endif
