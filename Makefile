@@ -113,7 +113,7 @@ SH_FILES = docker/install-deps.sh docker/fresh-debian.sh docker/healthy tests/ru
            $(addprefix docker/prove-,arm64.sh common.sh compose.sh image.sh manifests.sh)
 
 .DELETE_ON_ERROR:
-.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data arc-data arc-hour-data arc-unseen man install install-files readme print-bundled-model clean FORCE
+.PHONY: all build-tests help run test lint sanitize faults fuzz fuzz-smoke fuzz-smoke-targets fuzz-targets bench bench-peers load compare curve demo-train train-data train-sudoku train-maze-hard arc-data arc-hour-data arc-unseen man install install-files readme print-bundled-model clean FORCE
 
 all: $(PROGRAMS) ## Build every program into build/ (the default)
 
@@ -226,6 +226,15 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 	head -n -400 $(SUDOKU) > $(BUILD)/data/sudoku-known.csv
 	$(BUILD)/trm-data clean --csv $(BUILD)/data/sudoku-known.csv $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-train.csv
 	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-generated.csv
+
+train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model, in two runs that go on where they were stopped
+	$(BUILD)/trm-train --config config/train/sudoku.json --out runs/sudoku --resume
+	$(BUILD)/trm-train --config config/train/sudoku-wide.json --out runs/sudoku-wide --resume
+
+train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes, on 10x10 and 18x18 ones first; the same
+	$(BUILD)/trm-train --config config/train/maze-hard-10.json --out runs/maze-hard-10 --resume
+	$(BUILD)/trm-train --config config/train/maze-hard-18.json --out runs/maze-hard-18 --resume
+	$(BUILD)/trm-train --config config/train/maze-hard.json --out runs/maze-hard --resume
 
 arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trains on, from ARC=arc-agi (a prefix)
 	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \

@@ -153,28 +153,35 @@ static void a_grown_model_computes_what_the_old_one_did(void **state) {
 
 static void attention_over_a_grid_goes_on_with_a_larger_one(void **state) {
     (void)state;
-    struct arrays small, large;
-    struct data_rng rng;
-    trm_error err = {""};
-    char json[2][1024];
+    static const char *const SEES[] = {"\"all\"", "\"near\",\"attention_radius\":1"};
     static const char *const CELLS[] = {"16", "25"};
-    for (int i = 0; i < 2; i++)
-        snprintf(json[i], sizeof json[i],
-                 "{\"arch\":\"trm\",\"seq_len\":%s,\"vocab_size\":6,\"num_puzzle_identifiers\":3,\"puzzle_emb_ndim\":8,"
-                 "\"puzzle_emb_len\":1,\"H_cycles\":1,\"L_cycles\":1,\"L_layers\":1,\"hidden_size\":8,\"num_heads\":2,"
-                 "\"expansion\":4,\"inter_multiple\":8,\"pos_encodings\":\"rope_2d\",\"rms_norm_eps\":1e-5,"
-                 "\"rope_theta\":100,\"halt_max_steps\":4}",
-                 CELLS[i]);
-    data_rng_seed(&rng, 3);
-    make(&small, json[0], &rng);
-    make(&large, json[1], &rng);
-    model_checkpoint *old = as_checkpoint(&small);
-    good(train_grow(old, &large.config, large.layout, &rng, large.params, large.buffers, large.puzzle_emb, &err), &err);
-    assert_int_equal(large.layout->param_size, small.layout->param_size);
-    assert_memory_equal(large.params, small.params, small.layout->param_size * sizeof *small.params);
-    model_checkpoint_close(old);
-    destroy(&large);
-    destroy(&small);
+    for (int k = 0; k < 2; k++) {
+        struct arrays grids[2];
+        struct data_rng rng;
+        trm_error err = {""};
+        data_rng_seed(&rng, 3);
+        for (int i = 0; i < 2; i++) {
+            char json[1024];
+            snprintf(json, sizeof json,
+                     "{\"arch\":\"trm\",\"seq_len\":%s,\"vocab_size\":6,\"num_puzzle_identifiers\":3,"
+                     "\"puzzle_emb_ndim\":8,\"puzzle_emb_len\":1,\"H_cycles\":1,\"L_cycles\":1,\"L_layers\":1,"
+                     "\"hidden_size\":8,\"num_heads\":2,\"expansion\":4,\"inter_multiple\":8,"
+                     "\"pos_encodings\":\"rope_2d\",\"attention\":%s,\"rms_norm_eps\":1e-5,\"rope_theta\":100,"
+                     "\"halt_max_steps\":4}",
+                     CELLS[i], SEES[k]);
+            make(&grids[i], json, &rng);
+        }
+        struct arrays *small = &grids[0], *large = &grids[1];
+        model_checkpoint *old = as_checkpoint(small);
+        good(train_grow(old, &large->config, large->layout, &rng, large->params, large->buffers, large->puzzle_emb,
+                        &err),
+             &err);
+        assert_int_equal(large->layout->param_size, small->layout->param_size);
+        assert_memory_equal(large->params, small->params, small->layout->param_size * sizeof *small->params);
+        model_checkpoint_close(old);
+        destroy(large);
+        destroy(small);
+    }
 }
 
 /* Else their gradients would be the same for ever. */
@@ -215,6 +222,8 @@ static void what_would_compute_something_else_is_refused(void **state) {
                  {"\"vocab_size\":6", "\"vocab_size\":7", "vocab_size"},
                  {"\"arch\":\"trm\"", "\"arch\":\"trm_hier6\"", "arch"},
                  {"\"pos_encodings\":\"rope\"", "\"pos_encodings\":\"none\"", "pos_encodings"},
+                 {"\"pos_encodings\":\"rope\"",
+                  "\"pos_encodings\":\"rope\",\"attention\":\"near\",\"attention_radius\":1", "attention"},
                  {"\"puzzle_emb_ndim\":96", "\"puzzle_emb_ndim\":95", "puzzle_emb_ndim"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char json[1024];

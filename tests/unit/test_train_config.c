@@ -284,19 +284,33 @@ static void a_formatted_configuration_reads_back_the_same(void **state) {
     conf_train_destroy(&again);
 }
 
+/* What a preset says of its model. */
+static void check_preset(const char *path, int tokens, int hidden_size, enum model_attention attention) {
+    struct conf_train conf;
+    trm_error err = {""};
+    if (conf_train_load(path, NULL, 0, &conf, &err) != TRM_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(conf.model.tokens, tokens);
+    assert_int_equal(conf.model.hidden_size, hidden_size);
+    assert_int_equal(conf.model.attention, attention);
+    conf_train_destroy(&conf);
+}
+
 static void the_presets_are_valid(void **state) {
     (void)state;
     struct conf_train conf;
     trm_error err = {""};
-    if (conf_train_load("config/train/sudoku.json", NULL, 0, &conf, &err) != TRM_OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(conf.model.tokens, 82);
-    assert_int_equal(conf.model.hidden_size, 96);
-    conf_train_destroy(&conf);
+    check_preset("config/train/sudoku.json", 82, 96, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-wide.json", 82, 192, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-mixing.json", 82, 96, MODEL_ATTENTION_ALL);
+    check_preset("config/train/sudoku-mixing-wide.json", 82, 192, MODEL_ATTENTION_ALL);
+    check_preset("config/train/maze.json", 101, 128, MODEL_ATTENTION_ALL);
+    check_preset("config/train/maze-hard-10.json", 101, 64, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard-18.json", 325, 64, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard.json", 901, 64, MODEL_ATTENTION_NEAR);
 
     if (conf_train_load("config/train/sudoku-wide.json", NULL, 0, &conf, &err) != TRM_OK)
         fail_msg("%s", err.text);
-    assert_int_equal(conf.model.hidden_size, 192);
     assert_int_equal(conf.optimizer.kind, TRAIN_MUON);
     conf_train_destroy(&conf);
 
