@@ -32,7 +32,7 @@ struct op_attend {
     float *inverse;                   /* [queries] */
     void *sum;                        /* [queries, dim] f32, or int32 for OP_INT8 */
     float *gather;                    /* [2 dim, in] for packing */
-    /* Lists of keys only: none of the above but the positions and key_value, which makes q too. */
+    /* Some keys only: none of the above but the positions and key_value, which makes q too. */
     struct op_reach_table *table; /* NULL: every query sees every key */
     float *qkv;                   /* [tokens, 3 width] */
     float *attended;              /* [tokens, width], where out is bf16 */
@@ -77,7 +77,7 @@ static trm_status plan(op_attend *at, op_context *context, trm_error *err) {
     return status;
 }
 
-static trm_status plan_lists(op_attend *at, op_context *context, trm_error *err) {
+static trm_status plan_some(op_attend *at, op_context *context, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const struct op_linear_shape project = {
         .rows = s->rows, .blocks = s->rows.count, .in = s->in, .out = 3 * s->heads * s->dim, .dtype = s->dtype};
@@ -85,7 +85,7 @@ static trm_status plan_lists(op_attend *at, op_context *context, trm_error *err)
     return status == TRM_OK ? op_linear_create(context, &project, &at->key_value, err) : status;
 }
 
-static trm_status allocate_lists(op_attend *at, trm_error *err) {
+static trm_status allocate_some(op_attend *at, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const size_t tokens = (size_t)s->rows.total, half = (size_t)s->dim / 2, width = (size_t)s->heads * (size_t)s->dim;
     const struct {
@@ -152,15 +152,15 @@ trm_status op_attend_create(op_context *context, const struct op_attend_shape *s
     at->queries = op_rows(shape->rows.total, QUERY_ROWS);
     at->kernels = op_kernels(op_context_backend(context));
     at->int8 = op_int8_kernels(op_context_backend(context));
-    const bool lists = shape->reach.kind != OP_REACH_ALL;
-    trm_status status = lists ? plan_lists(at, context, err) : plan(at, context, err);
+    const bool some = shape->reach.kind != OP_REACH_ALL;
+    trm_status status = some ? plan_some(at, context, err) : plan(at, context, err);
     if (status == TRM_OK)
-        status = lists ? allocate_lists(at, err) : allocate(at, err);
+        status = some ? allocate_some(at, err) : allocate(at, err);
     if (status != TRM_OK) {
         op_attend_destroy(at);
         return status;
     }
-    if (!lists)
+    if (!some)
         at->head_bytes = op_linear_packed_size(at->query) + op_linear_packed_size(at->key_value);
     if (shape->rope.theta > 0.0)
         op_rope_fill(&shape->rope, shape->rows.total, shape->dim, at->cosine, at->sine);
@@ -303,8 +303,8 @@ static trm_status run_block(op_attend *at, int index, void *out, trm_error *err)
     return status;
 }
 
-/* Every query sees the keys of its list. */
-static trm_status run_lists(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
+/* Every query sees some keys. */
+static trm_status run_some(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
     const struct op_attend_shape *s = &at->shape;
     const size_t width = (size_t)s->heads * (size_t)s->dim;
     op_linear_load(at->key_value, 0, s->rows.count, x);
@@ -321,7 +321,7 @@ static trm_status run_lists(op_attend *at, const void *x, const void *packed, vo
 
 trm_status op_attend_run(op_attend *at, const void *x, const void *packed, void *out, trm_error *err) {
     if (at->table)
-        return run_lists(at, x, packed, out, err);
+        return run_some(at, x, packed, out, err);
     const struct op_attend_shape *s = &at->shape;
     const size_t passed = op_operand_size(op_passed_type(s->dtype));
     const size_t dim = (size_t)s->dim, width = (size_t)s->heads * dim;

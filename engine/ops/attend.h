@@ -3,7 +3,7 @@
  * One head at a time: its q, k and v are computed for all tokens, k and v are packed, and blocks of
  * queries run against them, so that no [tokens, tokens] matrix ever exists; the division of softmax
  * waits until after the product with v. With OP_INT8 each token's q and k, each channel of v and the exponentials
- * are quantised too (int8.h says what small weights lose). Where queries see listed keys alone (reach.h), one product
+ * are quantised too (int8.h says what small weights lose). Where queries do not see all keys (reach.h), one product
  * makes all heads' q, k and v, and what follows is in f32. attention.h has the definition, and the form that training
  * needs. Owned by one thread, as its context is; packed weights are plain bytes. */
 #ifndef TRM_ENGINE_OPS_ATTEND_H

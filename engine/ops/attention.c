@@ -82,23 +82,23 @@ static trm_status plan_all(op_attention *at, op_context *context, trm_error *err
 static trm_status allocate(op_attention *at, trm_error *err) {
     const size_t t = (size_t)at->shape.tokens, half = (size_t)at->shape.dim / 2, block = (size_t)at->queries.block;
     const size_t width = (size_t)at->shape.heads * (size_t)at->shape.dim;
-    const bool bf16 = at->shape.dtype == OP_BF16, lists = at->table != NULL;
+    const bool bf16 = at->shape.dtype == OP_BF16, some = at->table != NULL;
     const struct {
         void **buffer;
         size_t bytes;
     } buffers[] = {
         {(void **)&at->cosine, t * half * sizeof(float)},
         {(void **)&at->sine, t * half * sizeof(float)},
-        {(void **)&at->room, lists ? op_reach_room(at->table, at->shape.dim) * sizeof(float) : 0},
-        {&at->keys, lists ? 0 : op_matmul_packed_size(at->whole.scores)},
-        {&at->values, lists ? 0 : op_matmul_packed_size(at->whole.dp)},
-        {(void **)&at->score, lists ? 0 : block * t * sizeof(float)},
-        {&at->prob, lists ? 0 : block * t * sizeof(float)},
-        {(void **)&at->dprob, lists ? 0 : block * t * sizeof(float)},
+        {(void **)&at->room, some ? op_reach_room(at->table, at->shape.dim) * sizeof(float) : 0},
+        {&at->keys, some ? 0 : op_matmul_packed_size(at->whole.scores)},
+        {&at->values, some ? 0 : op_matmul_packed_size(at->whole.dp)},
+        {(void **)&at->score, some ? 0 : block * t * sizeof(float)},
+        {&at->prob, some ? 0 : block * t * sizeof(float)},
+        {(void **)&at->dprob, some ? 0 : block * t * sizeof(float)},
         {(void **)&at->out, bf16 ? t * width * sizeof(float) : 0},
         {(void **)&at->dqkv, 3 * t * width * sizeof(float)},
-        {(void **)&at->qkv16, bf16 && !lists ? 3 * t * width * sizeof(op_bf16) : 0},
-        {(void **)&at->dout16, bf16 && !lists ? t * width * sizeof(op_bf16) : 0},
+        {(void **)&at->qkv16, bf16 && !some ? 3 * t * width * sizeof(op_bf16) : 0},
+        {(void **)&at->dout16, bf16 && !some ? t * width * sizeof(op_bf16) : 0},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         if (buffers[i].bytes && posix_memalign(buffers[i].buffer, 64, buffers[i].bytes) != 0)

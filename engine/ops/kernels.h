@@ -72,7 +72,7 @@ struct op_kernels {
     void (*rope)(float *x, int tokens, int heads, int dim, size_t stride, const float *cosine, const float *sine,
                  float sign);
 
-    /* Attention of every token to those of its list alone (reach.h). qkv: [tokens, 3 * heads * dim], all q heads, all k
+    /* Attention of every token to those that it sees (reach.h). qkv: [tokens, 3 * heads * dim], all q heads, all k
      * heads, all v heads; out: [tokens, heads * dim]; room: [op_reach_room(table, dim)],
      * whatever it holds. */
     void (*reach)(const float *qkv, const struct op_reach_table *table, int heads, int dim, float *room, float *out);

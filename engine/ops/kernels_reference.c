@@ -178,62 +178,62 @@ static void rope(float *x, int tokens, int heads, int dim, size_t stride, const 
         }
 }
 
-/* p = softmax(q k^T / sqrt(dim)) of one query over the `count` keys of its list. */
-static void weigh_list(const float *q, const float *k, size_t stride, const int *keys, int count, int dim, float *p) {
+/* p [tokens] = softmax(q k^T / sqrt(dim)) of token t of head h, 0 for the keys that it does not see. */
+static void weigh(const float *qkv, const struct op_reach_table *table, int heads, int dim, int h, int t, float *p) {
+    const size_t width = (size_t)heads * (size_t)dim;
+    const float *head = qkv + (size_t)h * (size_t)dim, *q = head + (size_t)t * 3 * width;
     float largest = -INFINITY, total = 0.0f;
-    for (int i = 0; i < count; i++) {
-        p[i] = 0.0f;
+    for (int key = 0; key < table->tokens; key++) {
+        const float *k = head + (size_t)key * 3 * width + width;
+        p[key] = op_reach_sees(&table->reach, h % table->sets, t, key) ? 0.0f : -INFINITY;
         for (int c = 0; c < dim; c++)
-            p[i] += q[c] * k[(size_t)keys[i] * stride + (size_t)c] / sqrtf((float)dim);
-        largest = fmaxf(largest, p[i]);
+            p[key] += q[c] * k[c] / sqrtf((float)dim);
+        largest = fmaxf(largest, p[key]);
     }
-    for (int i = 0; i < count; i++)
-        total += p[i] = expf(p[i] - largest);
-    for (int i = 0; i < count; i++)
-        p[i] /= total;
+    for (int key = 0; key < table->tokens; key++)
+        total += p[key] = expf(p[key] - largest);
+    for (int key = 0; key < table->tokens; key++)
+        p[key] /= total;
 }
 
 static void reach(const float *qkv, const struct op_reach_table *table, int heads, int dim, float *room, float *out) {
-    const size_t width = (size_t)heads * (size_t)dim, stride = 3 * width;
+    const size_t width = (size_t)heads * (size_t)dim;
     for (int t = 0; t < table->tokens; t++)
         for (int h = 0; h < heads; h++) {
-            const int *start = table->start + h % table->sets * table->tokens + t, *keys = table->keys + start[0];
-            const float *head = qkv + (size_t)h * (size_t)dim;
+            const float *v = qkv + 2 * width + (size_t)h * (size_t)dim;
             float *o = out + (size_t)t * width + (size_t)h * (size_t)dim;
-            weigh_list(head + (size_t)t * stride, head + width, stride, keys, start[1] - start[0], dim, room);
+            weigh(qkv, table, heads, dim, h, t, room);
             for (int c = 0; c < dim; c++) {
                 o[c] = 0.0f;
-                for (int i = 0; i < start[1] - start[0]; i++)
-                    o[c] += room[i] * head[2 * width + (size_t)keys[i] * stride + (size_t)c];
+                for (int key = 0; key < table->tokens; key++)
+                    o[c] += room[key] * v[(size_t)key * 3 * width + (size_t)c];
             }
         }
 }
 
 static void reach_backward(const float *qkv, const float *dout, const struct op_reach_table *table, int heads, int dim,
                            float *room, float *dqkv) {
-    const size_t width = (size_t)heads * (size_t)dim, stride = 3 * width;
-    float *p = room, *dp = room + table->most;
+    const size_t width = (size_t)heads * (size_t)dim;
+    float *p = room, *dp = room + table->tokens;
     for (int t = 0; t < table->tokens; t++)
         for (int h = 0; h < heads; h++) {
-            const int *start = table->start + h % table->sets * table->tokens + t, *keys = table->keys + start[0];
-            const int count = start[1] - start[0];
-            const size_t first = (size_t)h * (size_t)dim, row = (size_t)t * stride + first;
-            const float *k = qkv + width + first, *v = k + width, *d = dout + (size_t)t * width + first;
-            float dot = 0.0f;
-            weigh_list(qkv + row, k, stride, keys, count, dim, p);
-            for (int i = 0; i < count; i++) {
-                dp[i] = 0.0f;
+            const size_t first = (size_t)h * (size_t)dim, q = (size_t)t * 3 * width + first;
+            const float *d = dout + (size_t)t * width + first;
+            float mean = 0.0f;
+            weigh(qkv, table, heads, dim, h, t, p);
+            for (int key = 0; key < table->tokens; key++) {
+                dp[key] = 0.0f;
                 for (int c = 0; c < dim; c++)
-                    dp[i] += d[c] * v[(size_t)keys[i] * stride + (size_t)c];
-                dot += p[i] * dp[i];
+                    dp[key] += d[c] * qkv[(size_t)key * 3 * width + 2 * width + first + (size_t)c];
+                mean += p[key] * dp[key];
             }
-            for (int i = 0; i < count; i++) {
-                const float ds = p[i] * (dp[i] - dot) / sqrtf((float)dim);
-                const size_t key = width + first + (size_t)keys[i] * stride;
+            for (int key = 0; key < table->tokens; key++) {
+                const float ds = p[key] * (dp[key] - mean) / sqrtf((float)dim);
+                const size_t k = (size_t)key * 3 * width + width + first, v = k + width;
                 for (int c = 0; c < dim; c++) {
-                    dqkv[row + (size_t)c] += ds * qkv[key + (size_t)c];
-                    dqkv[key + (size_t)c] += ds * qkv[row + (size_t)c];
-                    dqkv[key + width + (size_t)c] += p[i] * d[c];
+                    dqkv[q + (size_t)c] += ds * qkv[k + (size_t)c];
+                    dqkv[k + (size_t)c] += ds * qkv[q + (size_t)c];
+                    dqkv[v + (size_t)c] += p[key] * d[c];
                 }
             }
         }

@@ -1,7 +1,6 @@
 /* reach.c - see reach.h. No state but the tables handed out. */
 #include "engine/ops/reach.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 /* The sets of OP_REACH_UNITS. */
@@ -33,7 +32,7 @@ static struct unit unit_of(int side, int set, int cell) {
     return (struct unit){row / rows * rows + column / columns, row % rows * columns + column % columns};
 }
 
-/* ---- lists ---- */
+/* ---- the definition ---- */
 
 /* Whether two cells see each other. */
 static bool together(const struct op_reach *reach, int set, int a, int b) {
@@ -43,29 +42,9 @@ static bool together(const struct op_reach *reach, int set, int a, int b) {
     return abs(a / side - b / side) <= reach->radius && abs(a % side - b % side) <= reach->radius;
 }
 
-static bool sees(const struct op_reach *reach, int set, int query, int key) {
+bool op_reach_sees(const struct op_reach *reach, int set, int query, int key) {
     return query < reach->prefix || key < reach->prefix ||
            together(reach, set, query - reach->prefix, key - reach->prefix);
-}
-
-/* Lists all keys; only counts them while table->keys is NULL. */
-static size_t list(const struct op_reach *reach, struct op_reach_table *table) {
-    size_t count = 0;
-    for (int set = 0; set < table->sets; set++)
-        for (int query = 0; query < table->tokens; query++) {
-            const size_t first = count;
-            table->start[set * table->tokens + query] = (int)first;
-            for (int key = 0; key < table->tokens; key++)
-                if (sees(reach, set, query, key)) {
-                    if (table->keys)
-                        table->keys[count] = key;
-                    count++;
-                }
-            if ((int)(count - first) > table->most)
-                table->most = (int)(count - first);
-        }
-    table->start[table->sets * table->tokens] = (int)count;
-    return count;
 }
 
 /* ---- places ---- */
@@ -98,6 +77,7 @@ static void place_near(const struct op_reach *reach, struct op_reach_table *tabl
 /* The numbers of the layout. */
 static void measure(const struct op_reach *reach, struct op_reach_table *table) {
     const int side = reach->side, radius = reach->radius;
+    table->reach = *reach;
     table->tokens = reach->prefix + side * side;
     table->prefix = reach->prefix;
     if (reach->kind == OP_REACH_UNITS) {
@@ -117,18 +97,12 @@ static void measure(const struct op_reach *reach, struct op_reach_table *table) 
 }
 
 static trm_status fill(const struct op_reach *reach, struct op_reach_table *table, trm_error *err) {
-    const size_t tokens = (size_t)table->tokens, sets = (size_t)table->sets, places = (size_t)table->places;
-    table->start = calloc(sets * tokens + 1, sizeof *table->start);
-    table->place = calloc(sets * tokens, sizeof *table->place);
+    const size_t cells = (size_t)table->sets * (size_t)(table->tokens - table->prefix), places = (size_t)table->places;
+    table->place = calloc(cells, sizeof *table->place);
     table->shift = calloc((size_t)table->span, sizeof *table->shift);
     table->closed = calloc(places, sizeof *table->closed);
-    if (!table->start || !table->place || !table->shift || !table->closed)
-        return trm_fail_memory(err, (sets * tokens + places) * sizeof(float));
-    const size_t count = list(reach, table);
-    table->keys = calloc(count > 0 ? count : 1, sizeof *table->keys);
-    if (!table->keys)
-        return trm_fail_memory(err, count * sizeof *table->keys);
-    list(reach, table);
+    if (!table->place || !table->shift || !table->closed)
+        return trm_fail_memory(err, (cells + places) * sizeof(float));
     if (reach->kind == OP_REACH_UNITS)
         place_units(reach, table);
     else
@@ -157,8 +131,6 @@ trm_status op_reach_table_create(const struct op_reach *reach, struct op_reach_t
 void op_reach_table_destroy(struct op_reach_table *table) {
     if (!table)
         return;
-    free(table->start);
-    free(table->keys);
     free(table->place);
     free(table->shift);
     free(table->closed);

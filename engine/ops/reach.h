@@ -7,6 +7,7 @@
 #ifndef TRM_ENGINE_OPS_REACH_H
 #define TRM_ENGINE_OPS_REACH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/status.h"
@@ -29,18 +30,13 @@ struct op_reach {
 
 enum { OP_REACH_LANES = 16 };
 
-/* What head h sees is that of set h % sets. Once as lists, which define it:
- * token t sees keys[start[set * tokens + t]] to keys[start[set * tokens + t + 1] - 1].
- *
- * And once for vectors of queries (reach_vector.c): cells lie at places, so that the i-th key of each of LANES queries
- * in consecutive places lies in consecutive places too. The queries of block b are the places from first + b * LANES
- * on; their i-th keys those from shift[i] on, counted from the queries' own first place if `relative`. Some places have
- * no cell: they are closed. */
+/* How cells lie for vectors of queries (reach_vector.c): the i-th keys of LANES queries in consecutive places lie in
+ * consecutive places too. The queries of block b are the places from first + b * LANES on; their i-th keys those from
+ * shift[i] on, counted from the queries' own first place if `relative`. Some places have no cell: they are closed. */
 struct op_reach_table {
-    int tokens, prefix, sets;
-    int *start; /* [sets * tokens + 1] */
-    int *keys;  /* tokens, rising in every list */
-    int most;   /* keys of the longest list */
+    struct op_reach reach;
+    int tokens, prefix;
+    int sets;   /* head h sees what set h % sets does */
     int places; /* a multiple of LANES */
     int *place; /* [sets, tokens - prefix]: where a cell lies */
     int first, blocks;
@@ -49,6 +45,9 @@ struct op_reach_table {
     int relative;  /* 0 or 1 */
     float *closed; /* [places]: 0 for a cell, else so low that its weight is 0 */
 };
+
+/* The definition: whether a query of a head of this set sees a key. Both are tokens. */
+bool op_reach_sees(const struct op_reach *reach, int set, int query, int key);
 
 /* Rows of a box of Sudoku; 0 if such a side has no boxes (a prime number, less than 4, more than OP_REACH_LANES). */
 int op_reach_box_rows(int side);

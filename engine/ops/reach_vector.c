@@ -39,6 +39,7 @@ static size_t weights_size(const struct op_reach_table *table) {
     return (size_t)(block > line ? block : line);
 }
 
+/* The reference needs less: two lines of tokens. */
 size_t op_reach_room(const struct op_reach_table *table, int dim) {
     return 7 * (size_t)dim * (size_t)table->places + 2 * weights_size(table) +
            2 * (size_t)table->prefix * (size_t)dim * LANES;
