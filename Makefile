@@ -231,10 +231,10 @@ train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model, i
 	$(BUILD)/trm-train --config config/train/sudoku.json --out runs/sudoku --resume
 	$(BUILD)/trm-train --config config/train/sudoku-wide.json --out runs/sudoku-wide --resume
 
-train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes, on 10x10 and 18x18 ones first; the same
-	$(BUILD)/trm-train --config config/train/maze-hard-10.json --out runs/maze-hard-10 --resume
-	$(BUILD)/trm-train --config config/train/maze-hard-18.json --out runs/maze-hard-18 --resume
-	$(BUILD)/trm-train --config config/train/maze-hard.json --out runs/maze-hard --resume
+MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-18-wide maze-hard
+train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in five runs, smaller mazes first; the same
+	set -e; for stage in $(MAZE_HARD_STAGES); do \
+	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
 
 arc-data: $(BUILD)/trm-data ## Make the data set that config/train/arc.json trains on, from ARC=arc-agi (a prefix)
 	$(BUILD)/trm-data arc --from $(ARC) --subsets training,evaluation,concept --test evaluation --augment 8 --seed 1 \
