@@ -231,8 +231,8 @@ train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model, i
 	$(BUILD)/trm-train --config config/train/sudoku.json --out runs/sudoku --resume
 	$(BUILD)/trm-train --config config/train/sudoku-wide.json --out runs/sudoku-wide --resume
 
-MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-18-wide maze-hard
-train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in five runs, smaller mazes first; the same
+MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard
+train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in four runs, smaller mazes first; the same
 	set -e; for stage in $(MAZE_HARD_STAGES); do \
 	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
 

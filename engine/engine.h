@@ -90,6 +90,8 @@ struct trm_solve_options {
     bool no_halt;         /* run all max_steps, as published evaluations do */
     float halt_threshold; /* halts when q_halt > threshold (q_halt - q_continue for models trained that way) */
     bool verify;          /* with a verifier for this puzzle: halt exactly when the answer passes it */
+    bool keep_given;      /* the answer has the cells that the puzzle gives, whatever the model says of them: clues of a
+                             Sudoku, a maze's walls, start and goal; nothing where the rules are not known */
 
     /* Variations are other tries of the same puzzle. Variation 0 is the puzzle as it is; number v is image
      * v % images of the puzzle (of a maze turned or mirrored, of a Sudoku drawn at random from the symmetries

@@ -19,7 +19,7 @@ struct option {
     double low, high; /* not for SWITCH */
 };
 
-enum { OPTIONS = 14 };
+enum { OPTIONS = 15 };
 
 static void fill_table(const struct proto_limits *limits, struct option table[OPTIONS]) {
 #define AT(member) offsetof(struct proto_options, member)
@@ -29,6 +29,7 @@ static void fill_table(const struct proto_limits *limits, struct option table[OP
         {"halt_threshold", NUMBER, AT(halt_threshold), -MAX_THRESHOLD, MAX_THRESHOLD},
         {"no_halt", SWITCH, AT(no_halt), 0, 0},
         {"verify", SWITCH, AT(verify), 0, 0},
+        {"keep_given", SWITCH, AT(keep_given), 0, 0},
         {"deadline_ms", INTEGER, AT(deadline_ms), 1, MAX_DEADLINE_MS},
         {"rollouts", INTEGER, AT(rollouts), 1, limits->max_rollouts},
         {"noise", NUMBER, AT(noise), 0, MAX_NOISE},
@@ -105,6 +106,7 @@ bool proto_options_read(const json_t *object, const char *pointer, const struct 
         }
     }
     options->has_halt_threshold = json_object_get(object, "halt_threshold") != NULL;
+    options->has_keep_given = json_object_get(object, "keep_given") != NULL;
     options->has_verify = json_object_get(object, "verify") != NULL;
     if (options->max_steps && options->min_steps > options->max_steps) {
         char at[sizeof problem->pointer];

@@ -33,6 +33,7 @@ static bool engine_options(const struct srv_options *settings, const struct srv_
         .halt_threshold =
             wanted->has_halt_threshold ? wanted->halt_threshold : trm_model_info(model->engine)->halt_threshold,
         .verify = wanted->has_verify ? wanted->verify : settings->verify && verifiable,
+        .keep_given = wanted->has_keep_given ? wanted->keep_given : verifiable,
         .images = images_of(model, wanted),
         .noise = wanted->noise > 0 ? wanted->noise : ROLLOUT_NOISE,
         .seed = wanted->seed,

@@ -31,6 +31,11 @@ bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, 
                                      : data_maze_verify(side, grid[0], grid[1]);
 }
 
+bool data_puzzle_is_given(enum trm_puzzle kind, int cells, int32_t token) {
+    const int32_t open = kind == TRM_PUZZLE_SUDOKU ? 1 : MAZE_FLOOR; /* the token of a cell that wants an answer */
+    return side_of(kind, cells) > 0 && token != open;
+}
+
 bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells) {
     return kind == TRM_PUZZLE_SUDOKU && side_of(kind, cells) > 0;
 }

@@ -62,6 +62,7 @@ static trm_status admit_try(struct worker *worker, size_t number) {
         .halt_threshold = (float)evaluation->options->halt_threshold,
         .no_halt = !evaluation->options->halt,
         .verify = evaluation->options->halt && evaluation->options->verify,
+        .keep_given = evaluation->options->keep_given,
         .variation = (int)rollout,
         .images = evaluation->options->augment,
         .noise = (float)evaluation->options->noise,

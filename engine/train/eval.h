@@ -22,6 +22,7 @@ struct train_eval_options {
     double halt_threshold; /* of trm_solve_options */
     bool halt;             /* stop a puzzle when its halting head (or the verifier) says so; else run max_steps */
     bool verify;           /* with halt: stop exactly when the verifier accepts the answer */
+    bool keep_given;       /* of trm_solve_options */
     int rollouts;          /* tries of each image of a puzzle; 0: 1. All run to their end; the first never has noise */
     int augment;           /* images of each puzzle; 0: 1, the puzzle itself. Try t is variation t (engine.h) */
     double noise;          /* standard deviation of the noise on the latents of the others */

@@ -41,6 +41,8 @@ static const char usage_text[] =
     "  --halt                stop a puzzle when the halting head is confident (default)\n"
     "  --no-halt             run all steps, as published evaluations do\n"
     "  --verify              stop a puzzle exactly when its answer obeys the rules\n"
+    "  --keep-given          the cells that a puzzle gives stay as they are in its answer: clues, walls,\n"
+    "                        start and goal (Sudoku, mazes); published evaluations do not do this\n"
     "  --max-steps N         supervision steps per puzzle (default: as trained)\n"
     "  --min-steps N         do not stop before this step\n"
     "  --halt-threshold X    the halting head is confident when its logit is above X (default: as\n"
@@ -89,6 +91,7 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
         {"halt", no_argument, NULL, 'H'},
         {"no-halt", no_argument, NULL, 'N'},
         {"verify", no_argument, NULL, 'V'},
+        {"keep-given", no_argument, NULL, 'K'},
         {"max-steps", required_argument, NULL, 'M'},
         {"min-steps", required_argument, NULL, 'n'},
         {"halt-threshold", required_argument, NULL, 'T'},
@@ -125,6 +128,9 @@ static int parse_arguments(int argc, char **argv, struct settings *settings) {
             break;
         case 'H':
             settings->options.halt = true;
+            break;
+        case 'K':
+            settings->options.keep_given = true;
             break;
         case 'N':
             settings->options.halt = false;
@@ -313,12 +319,13 @@ static trm_status print_json(const struct settings *settings, const struct data_
         if (result->by_class[i].puzzles > 0)
             bad |= json_object_set_new(by_class, data_class_name(i), json_group(&result->by_class[i]));
     root = json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
+        "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:I, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:O, s:O, s:O, s:O}", "model",
         settings->model, "data", settings->data, "rollouts", settings->options.rollouts, "augment",
         settings->options.augment, "restart_steps", settings->options.restart_steps, "guesses",
         settings->options.guesses, "noise", settings->options.noise, "seed", (json_int_t)settings->options.seed,
-        "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy", json_share((double)result->all.exact, puzzles),
-        "cell_accuracy", json_share((double)result->cells_right, (double)result->cells), "mean_steps",
+        "keep_given", settings->options.keep_given, "puzzles", (json_int_t)result->all.puzzles, "exact_accuracy",
+        json_share((double)result->all.exact, puzzles), "cell_accuracy",
+        json_share((double)result->cells_right, (double)result->cells), "mean_steps",
         json_share((double)result->all.steps, puzzles), "halted_fraction", json_share((double)result->halted, puzzles),
         "halt_precision", json_share((double)result->halted_exact, (double)result->halted), "seconds", seconds,
         "accuracy_by_step", by_step, "mean_steps_by_step", steps_by_step, "by_tries", by_tries, "by_source", by_source);

@@ -40,11 +40,11 @@ static void test_all_members_are_read(void **state) {
     struct proto_request request;
     struct proto_problem problem;
     (void)state;
-    assert_true(read_text(
-        "{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
-        "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false,\"rollouts\":8,\"noise\":0.25,"
-        "\"seed\":9007199254740991,\"augment\":8,\"restart_steps\":5,\"guesses\":6,\"priority\":-3}}",
-        &request, &problem));
+    assert_true(read_text("{\"model\":\"m\",\"grids\":[\"....\",\"....\"],\"options\":{\"max_steps\":7,\"min_steps\":2,"
+                          "\"halt_threshold\":-0.5,\"no_halt\":true,\"deadline_ms\":9,\"verify\":false,\"keep_given\":"
+                          "false,\"rollouts\":8,\"noise\":0.25,"
+                          "\"seed\":9007199254740991,\"augment\":8,\"restart_steps\":5,\"guesses\":6,\"priority\":-3}}",
+                          &request, &problem));
     assert_string_equal(request.model, "m");
     assert_true(request.many);
     assert_int_equal(request.count, 2);
@@ -55,6 +55,8 @@ static void test_all_members_are_read(void **state) {
     assert_int_equal(request.options.deadline_ms, 9);
     assert_true(request.options.has_verify);
     assert_false(request.options.verify);
+    assert_true(request.options.has_keep_given);
+    assert_false(request.options.keep_given);
     assert_int_equal(request.options.rollouts, 8);
     assert_true(request.options.noise == 0.25f);
     assert_true(request.options.seed == 9007199254740991);
@@ -74,6 +76,7 @@ static void test_a_grid_is_enough(void **state) {
     assert_null(request.model);
     assert_false(request.many);
     assert_false(request.options.has_verify);
+    assert_false(request.options.has_keep_given);
     assert_false(request.options.has_halt_threshold);
     assert_int_equal(request.options.max_steps, 0);
     assert_int_equal(request.options.rollouts, 1);
@@ -131,9 +134,10 @@ static void test_an_unknown_option_is_told_all_that_are_known(void **state) {
     (void)state;
     assert_false(read_text("{\"grid\":\"....\",\"options\":{\"steps\":1}}", &request, &problem));
     assert_string_equal(problem.pointer, "/options/steps");
-    assert_string_equal(problem.detail,
-                        "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
-                        "deadline_ms, rollouts, noise, seed, every_rollout, augment, restart_steps, guesses, priority");
+    assert_string_equal(
+        problem.detail,
+        "this option is not known; known are max_steps, min_steps, halt_threshold, no_halt, verify, "
+        "keep_given, deadline_ms, rollouts, noise, seed, every_rollout, augment, restart_steps, guesses, priority");
 }
 
 static void test_tokens_are_those_of_training(void **state) {

@@ -308,8 +308,7 @@ static void the_presets_are_valid(void **state) {
     check_preset("config/train/maze-hard-10.json", 101, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-18.json", 325, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-30.json", 901, 64, MODEL_ATTENTION_NEAR);
-    check_preset("config/train/maze-hard-18-wide.json", 325, 128, MODEL_ATTENTION_NEAR);
-    check_preset("config/train/maze-hard.json", 901, 128, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard.json", 901, 64, MODEL_ATTENTION_NEAR);
 
     if (conf_train_load("config/train/sudoku-wide.json", NULL, 0, &conf, &err) != TRM_OK)
         fail_msg("%s", err.text);
