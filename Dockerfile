@@ -23,7 +23,7 @@ COPY docker/healthy /usr/share/trm-server/
 # nobody, as a number: Kubernetes can then see that it is not root.
 USER 65534:65534
 ENV TRM_HOST=0.0.0.0 \
-    TRM_MODEL=/usr/share/trm-server/models/sudoku.safetensors,/usr/share/trm-server/models/maze.safetensors,/usr/share/trm-server/models/arc.safetensors
+    TRM_MODEL=/usr/share/trm-server/models/sudoku.safetensors,/usr/share/trm-server/models/maze.safetensors,/usr/share/trm-server/models/maze-hard.safetensors,/usr/share/trm-server/models/arc.safetensors
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/share/trm-server/healthy"]

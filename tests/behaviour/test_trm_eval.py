@@ -360,6 +360,14 @@ def test_a_curve_file_that_cannot_be_written_is_an_error(model, puzzles):
     assert done.returncode == 1 and "/nonexistent/curve.csv" in done.stderr
 
 
+def test_the_bundled_model_for_hard_mazes_finds_long_paths(tmp_path):
+    mazes = str(tmp_path / "mazes.csv")
+    assert run(os.path.join(BUILD, "trm-data"), "generate", "maze", "--size", "30", "--count", "30", "--seed", "8",
+               "--out", mazes).returncode == 0
+    result = evaluate("server/models/maze-hard.safetensors", mazes, "--verify", "--keep-given")
+    assert result["puzzles"] == 30 and result["exact_accuracy"] >= 0.6 and result["mean_steps"] < 12
+
+
 def test_the_bundled_maze_model_finds_the_paths_of_fresh_mazes(tmp_path):
     mazes = str(tmp_path / "mazes.csv")
     assert run(os.path.join(BUILD, "trm-data"), "generate", "maze", "--size", "10", "--count", "100", "--seed", "7",
