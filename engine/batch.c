@@ -288,12 +288,6 @@ static float read_answer(const float *logits, int seq_len, int vocab, int32_t *a
     return (float)(confidence / seq_len);
 }
 
-static void restore_given(enum trm_puzzle kind, int cells, const int32_t *puzzle, int32_t *answer) {
-    for (int t = 0; t < cells; t++)
-        if (data_puzzle_is_given(kind, cells, puzzle[t]))
-            answer[t] = puzzle[t];
-}
-
 static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
     const struct trm_solve_options *o = &slot->options;
     const struct trm_report *r = &slot->report;
@@ -336,7 +330,7 @@ static void take_answer(trm_batch *batch, struct slot *slot, int i) {
         data_symmetry_undo(&batch->symmetry, c->seq_len, batch->raw, slot->answer);
     }
     if (slot->options.keep_given)
-        restore_given(batch->model->info.puzzle, c->seq_len, slot->tokens, slot->answer);
+        data_puzzle_keep_given(batch->model->info.puzzle, c->seq_len, slot->tokens, slot->answer);
     report->halt = decide(batch, slot);
 }
 

@@ -31,9 +31,13 @@ bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, 
                                      : data_maze_verify(side, grid[0], grid[1]);
 }
 
-bool data_puzzle_is_given(enum trm_puzzle kind, int cells, int32_t token) {
+void data_puzzle_keep_given(enum trm_puzzle kind, int cells, const int32_t *puzzle, int32_t *answer) {
     const int32_t open = kind == TRM_PUZZLE_SUDOKU ? 1 : MAZE_FLOOR; /* the token of a cell that wants an answer */
-    return side_of(kind, cells) > 0 && token != open;
+    if (side_of(kind, cells) == 0)
+        return;
+    for (int i = 0; i < cells; i++)
+        if (puzzle[i] != open)
+            answer[i] = puzzle[i];
 }
 
 bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells) {

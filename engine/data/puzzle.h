@@ -18,8 +18,9 @@ bool data_puzzle_has_verifier(enum trm_puzzle kind, int cells);
 /* True if there is a verifier and it accepts `answer` for `puzzle`; both [cells] tokens, of any value. */
 bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer);
 
-/* Whether the rules say that an answer has `token` where the puzzle has it; false where they are not known. */
-bool data_puzzle_is_given(enum trm_puzzle kind, int cells, int32_t token);
+/* Puts the cells that the puzzle gives (clues of a Sudoku; a maze's walls, start and goal) into the answer; none where
+ * the rules are not known. Both are [cells] tokens, of any value. */
+void data_puzzle_keep_given(enum trm_puzzle kind, int cells, const int32_t *puzzle, int32_t *answer);
 
 /* Whether data_puzzle_guess() knows such puzzles. */
 bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells);

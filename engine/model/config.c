@@ -148,18 +148,33 @@ static trm_status parse_bool(const json_t *root, const struct bool_field *field,
     return TRM_OK;
 }
 
+/* The number of the name that `value` is, a string; -1 if it is none of them. */
+static int find_name(const json_t *value, const char *const *names, int count) {
+    int i = count - 1;
+    while (i >= 0 && strcmp(json_string_value(value), names[i]) != 0)
+        i--;
+    return i;
+}
+
+/* The same, but an error if it is not known or no string. */
+static trm_status parse_name(const json_t *value, const char *name, const char *const *names, int count, int *found,
+                             trm_error *err) {
+    if (!json_is_string(value))
+        return fail_type(err, name, "a string");
+    *found = find_name(value, names, count);
+    if (*found < 0)
+        return trm_fail(err, TRM_INVALID, "config: %s \"%.40s\" is not known", name, json_string_value(value));
+    return TRM_OK;
+}
+
 static trm_status parse_arch(const json_t *root, struct model_config *config, trm_error *err) {
     const json_t *value = json_object_get(root, "arch");
     if (!value)
         return fail_missing(err, "arch");
-    if (!json_is_string(value))
-        return fail_type(err, "arch", "a string");
-    for (int i = 0; i < COUNT(arch_names); i++)
-        if (!strcmp(json_string_value(value), arch_names[i])) {
-            config->arch = (enum model_arch)i;
-            return TRM_OK;
-        }
-    return trm_fail(err, TRM_INVALID, "config: arch \"%.40s\" is not known", json_string_value(value));
+    int arch = 0;
+    trm_status status = parse_name(value, "arch", arch_names, COUNT(arch_names), &arch, err);
+    config->arch = (enum model_arch)arch;
+    return status;
 }
 
 /* As in the original, a name that it does not know means no positions. */
@@ -169,26 +184,18 @@ static trm_status parse_positions(const json_t *root, struct model_config *confi
         return fail_missing(err, "pos_encodings");
     if (!json_is_string(value))
         return fail_type(err, "pos_encodings", "a string");
-    config->pos_encodings = MODEL_POS_NONE;
-    for (int i = 0; i < COUNT(position_names); i++)
-        if (!strcmp(json_string_value(value), position_names[i]))
-            config->pos_encodings = (enum model_positions)i;
+    const int known = find_name(value, position_names, COUNT(position_names));
+    config->pos_encodings = known < 0 ? MODEL_POS_NONE : (enum model_positions)known;
     return TRM_OK;
 }
 
 static trm_status parse_attention(const json_t *root, struct model_config *config, trm_error *err) {
     const json_t *value = json_object_get(root, "attention");
-    config->attention = MODEL_ATTENTION_ALL;
-    if (!value)
-        return TRM_OK;
-    if (!json_is_string(value))
-        return fail_type(err, "attention", "a string");
-    for (int i = 0; i < COUNT(attention_names); i++)
-        if (!strcmp(json_string_value(value), attention_names[i])) {
-            config->attention = (enum model_attention)i;
-            return TRM_OK;
-        }
-    return trm_fail(err, TRM_INVALID, "config: attention \"%.40s\" is not known", json_string_value(value));
+    int attention = MODEL_ATTENTION_ALL;
+    trm_status status =
+        value ? parse_name(value, "attention", attention_names, COUNT(attention_names), &attention, err) : TRM_OK;
+    config->attention = (enum model_attention)attention;
+    return status;
 }
 
 static trm_status parse_object(const json_t *root, struct model_config *config, trm_error *err) {

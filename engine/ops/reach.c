@@ -79,7 +79,6 @@ static void measure(const struct op_reach *reach, struct op_reach_table *table) 
     const int side = reach->side, radius = reach->radius;
     table->reach = *reach;
     table->tokens = reach->prefix + side * side;
-    table->prefix = reach->prefix;
     if (reach->kind == OP_REACH_UNITS) {
         table->sets = OP_REACH_UNIT_SETS;
         table->blocks = side;
@@ -97,7 +96,7 @@ static void measure(const struct op_reach *reach, struct op_reach_table *table) 
 }
 
 static trm_status fill(const struct op_reach *reach, struct op_reach_table *table, trm_error *err) {
-    const size_t cells = (size_t)table->sets * (size_t)(table->tokens - table->prefix), places = (size_t)table->places;
+    const size_t cells = (size_t)table->sets * (size_t)(table->tokens - reach->prefix), places = (size_t)table->places;
     table->place = calloc(cells, sizeof *table->place);
     table->shift = calloc((size_t)table->span, sizeof *table->shift);
     table->closed = calloc(places, sizeof *table->closed);
@@ -109,7 +108,7 @@ static trm_status fill(const struct op_reach *reach, struct op_reach_table *tabl
         place_near(reach, table);
     for (size_t i = 0; i < places; i++)
         table->closed[i] = CLOSED;
-    for (int cell = 0; cell < table->tokens - table->prefix; cell++)
+    for (int cell = 0; cell < table->tokens - reach->prefix; cell++)
         table->closed[table->place[cell]] = 0.0f; /* the same places in every set */
     return TRM_OK;
 }

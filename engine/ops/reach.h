@@ -35,10 +35,10 @@ enum { OP_REACH_LANES = 16 };
  * shift[i] on, counted from the queries' own first place if `relative`. Some places have no cell: they are closed. */
 struct op_reach_table {
     struct op_reach reach;
-    int tokens, prefix;
+    int tokens;
     int sets;   /* head h sees what set h % sets does */
     int places; /* a multiple of LANES */
-    int *place; /* [sets, tokens - prefix]: where a cell lies */
+    int *place; /* [sets, tokens - reach.prefix]: where a cell lies */
     int first, blocks;
     int span;      /* keys of a query that are cells, closed ones too */
     int *shift;    /* [span] */

@@ -35,25 +35,25 @@ struct head {
 };
 
 static size_t weights_size(const struct op_reach_table *table) {
-    const int block = (table->span + table->prefix) * LANES, line = table->places + table->prefix;
+    const int block = (table->span + table->reach.prefix) * LANES, line = table->places + table->reach.prefix;
     return (size_t)(block > line ? block : line);
 }
 
 /* The reference needs less: two lines of tokens. */
 size_t op_reach_room(const struct op_reach_table *table, int dim) {
     return 7 * (size_t)dim * (size_t)table->places + 2 * weights_size(table) +
-           2 * (size_t)table->prefix * (size_t)dim * LANES;
+           2 * (size_t)table->reach.prefix * (size_t)dim * LANES;
 }
 
 INLINE struct head head_of(const float *qkv, const struct op_reach_table *table, int heads, int dim, int index,
                            float *room) {
     const size_t width = (size_t)heads * (size_t)dim, plane = (size_t)dim * (size_t)table->places;
-    const size_t weights = weights_size(table), prefix = (size_t)table->prefix * (size_t)dim * LANES;
+    const size_t weights = weights_size(table), prefix = (size_t)table->reach.prefix * (size_t)dim * LANES;
     const float *q = qkv + (size_t)index * (size_t)dim;
     float *p = room + 7 * plane;
     return (struct head){.table = table,
-                         .place =
-                             table->place + (size_t)(index % table->sets) * (size_t)(table->tokens - table->prefix),
+                         .place = table->place +
+                                  (size_t)(index % table->sets) * (size_t)(table->tokens - table->reach.prefix),
                          .dim = dim,
                          .scale = 1.0f / sqrtf((float)dim),
                          .q = q,
@@ -77,7 +77,7 @@ INLINE struct head head_of(const float *qkv, const struct op_reach_table *table,
 
 INLINE void turn(const struct head *h, const float *rows, size_t stride, float *turned) {
     const size_t places = (size_t)h->table->places;
-    const int prefix = h->table->prefix, cells = h->table->tokens - prefix;
+    const int prefix = h->table->reach.prefix, cells = h->table->tokens - prefix;
     memset(turned, 0, (size_t)h->dim * places * sizeof *turned);
     for (int cell = 0; cell < cells; cell++) {
         const float *row = rows + (size_t)(prefix + cell) * stride;
@@ -90,7 +90,7 @@ INLINE void turn(const struct head *h, const float *rows, size_t stride, float *
 /* rows += turned, where `adds`; else rows = turned. */
 INLINE void turn_back(const struct head *h, const float *turned, size_t stride, bool adds, float *rows) {
     const size_t places = (size_t)h->table->places;
-    const int prefix = h->table->prefix, cells = h->table->tokens - prefix;
+    const int prefix = h->table->reach.prefix, cells = h->table->tokens - prefix;
     for (int cell = 0; cell < cells; cell++) {
         float *row = rows + (size_t)(prefix + cell) * stride;
         const float *from = turned + h->place[cell];
@@ -156,14 +156,14 @@ INLINE void exponentiate(float *x, const float *largest, float *total) {
 /* h->p = softmax of the queries of block b over their keys, cells first. */
 INLINE void weigh(const struct head *h, int b) {
     const struct op_reach_table *table = h->table;
-    const int keys = table->span + table->prefix;
+    const int keys = table->span + table->reach.prefix;
     const size_t at = queries_at(table, b);
     float largest[LANES], total[LANES] = {0};
     for (int i = 0; i < table->span; i++) {
         const size_t key = keys_at(table, b, i);
         store(h->p + i * LANES, products(h, h->qt, at, h->kt, key) * h->scale + load(table->closed + key));
     }
-    for (int i = 0; i < table->prefix; i++)
+    for (int i = 0; i < table->reach.prefix; i++)
         store(h->p + (table->span + i) * LANES,
               products_with_one(h, h->qt, at, h->k + (size_t)i * h->stride) * h->scale);
     memcpy(largest, h->p, sizeof largest);
@@ -187,7 +187,7 @@ INLINE void mix(const struct head *h, int b, const float *weights, const float *
         lanes sum = {0};
         for (int i = 0; i < table->span; i++)
             sum += load(weights + i * LANES) * load(xt + (size_t)c * places + keys_at(table, b, i));
-        for (int i = 0; i < table->prefix; i++)
+        for (int i = 0; i < table->reach.prefix; i++)
             sum += load(weights + (table->span + i) * LANES) * x[(size_t)i * h->stride + (size_t)c];
         store(out + (size_t)c * places + at, sum);
     }
@@ -205,7 +205,7 @@ INLINE void scatter(const struct head *h, int b, const float *weights, const flo
             store(to, load(to) + weight * load(yt + (size_t)c * places + at));
         }
     }
-    for (int i = 0; i < table->prefix; i++) {
+    for (int i = 0; i < table->reach.prefix; i++) {
         const lanes weight = load(weights + (table->span + i) * LANES);
         for (int c = 0; c < h->dim; c++) {
             float *to = dx_prefix + ((size_t)i * (size_t)h->dim + (size_t)c) * LANES;
@@ -217,7 +217,7 @@ INLINE void scatter(const struct head *h, int b, const float *weights, const flo
 /* h->dp = the gradient of the scores, from that of the weights. */
 INLINE void weigh_backward(const struct head *h, int b) {
     const struct op_reach_table *table = h->table;
-    const int keys = table->span + table->prefix;
+    const int keys = table->span + table->reach.prefix;
     const size_t at = queries_at(table, b);
     lanes mean = {0};
     for (int i = 0; i < keys; i++) {
@@ -236,13 +236,9 @@ INLINE void weigh_backward(const struct head *h, int b) {
 /* y[place] = sum over the channels of x[c] * turned[c][place], y[places + i] with row i. */
 INLINE void along(const struct head *h, const float *x, const float *turned, const float *rows, float *y) {
     const int places = h->table->places;
-    for (int at = 0; at < places; at += LANES) {
-        lanes sum = {0};
-        for (int c = 0; c < h->dim; c++)
-            sum += load(turned + (size_t)c * (size_t)places + at) * x[c];
-        store(y + at, sum);
-    }
-    for (int i = 0; i < h->table->prefix; i++) {
+    for (int at = 0; at < places; at += LANES)
+        store(y + at, products_with_one(h, turned, (size_t)at, x));
+    for (int i = 0; i < h->table->reach.prefix; i++) {
         y[places + i] = 0.0f;
         for (int c = 0; c < h->dim; c++)
             y[places + i] += x[c] * rows[(size_t)i * h->stride + (size_t)c];
@@ -250,7 +246,7 @@ INLINE void along(const struct head *h, const float *x, const float *turned, con
 }
 
 INLINE void weigh_prefix(const struct head *h, int token) {
-    const int places = h->table->places, keys = places + h->table->prefix;
+    const int places = h->table->places, keys = places + h->table->reach.prefix;
     float largest = -INFINITY, total = 0.0f;
     along(h, h->q + (size_t)token * h->stride, h->kt, h->k, h->p);
     for (int i = 0; i < keys; i++) {
@@ -275,7 +271,7 @@ INLINE void mix_prefix(const struct head *h, const float *weights, const float *
 #pragma omp simd reduction(+ : sum)
         for (int i = 0; i < places; i++)
             sum += weights[i] * turned[(size_t)c * (size_t)places + (size_t)i];
-        for (int i = 0; i < h->table->prefix; i++)
+        for (int i = 0; i < h->table->reach.prefix; i++)
             sum += weights[places + i] * rows[(size_t)i * h->stride + (size_t)c];
         out[c] = (adds ? out[c] : 0.0f) + sum;
     }
@@ -288,14 +284,14 @@ INLINE void scatter_prefix(const struct head *h, const float *weights, const flo
 #pragma omp simd
         for (int i = 0; i < places; i++)
             dxt[(size_t)c * (size_t)places + (size_t)i] += weights[i] * y[c];
-        for (int i = 0; i < h->table->prefix; i++)
+        for (int i = 0; i < h->table->reach.prefix; i++)
             dx[(size_t)i * h->stride + (size_t)c] += weights[places + i] * y[c];
     }
 }
 
 /* What one query before the cells adds: its dq, and dk and dv of all. d: its dout. */
 INLINE void prefix_backward(const struct head *h, int token, const float *d, float *dq, float *dk, float *dv) {
-    const int places = h->table->places, keys = places + h->table->prefix;
+    const int places = h->table->places, keys = places + h->table->reach.prefix;
     const size_t row = (size_t)token * h->stride;
     float mean = 0.0f;
     weigh_prefix(h, token);
@@ -312,7 +308,7 @@ INLINE void prefix_backward(const struct head *h, int token, const float *d, flo
 
 /* dx of tokens before the cells += what the lanes have collected. */
 INLINE void fold_prefix(const struct head *h, const float *collected, float *dx) {
-    for (int i = 0; i < h->table->prefix; i++)
+    for (int i = 0; i < h->table->reach.prefix; i++)
         for (int c = 0; c < h->dim; c++)
             for (int l = 0; l < LANES; l++)
                 dx[(size_t)i * h->stride + (size_t)c] +=
@@ -334,7 +330,7 @@ INLINE void forward(const float *qkv, const struct op_reach_table *table, int he
             mix(&h, b, h.p, h.vt, h.v, h.ot);
         }
         turn_back(&h, h.ot, width, false, o);
-        for (int token = 0; token < table->prefix; token++) {
+        for (int token = 0; token < table->reach.prefix; token++) {
             weigh_prefix(&h, token);
             mix_prefix(&h, h.p, h.vt, h.v, false, o + (size_t)token * width);
         }
@@ -353,7 +349,7 @@ INLINE void backward(const float *qkv, const float *dout, const struct op_reach_
         turn(&h, h.v, h.stride, h.vt);
         turn(&h, d, width, h.ot);
         memset(h.dkt, 0, 2 * plane * sizeof *h.dkt); /* dvt lies behind it */
-        memset(h.dk_prefix, 0, 2 * (size_t)table->prefix * (size_t)dim * LANES * sizeof *h.dk_prefix);
+        memset(h.dk_prefix, 0, 2 * (size_t)table->reach.prefix * (size_t)dim * LANES * sizeof *h.dk_prefix);
         for (int b = 0; b < table->blocks; b++) {
             weigh(&h, b);
             weigh_backward(&h, b);
@@ -361,7 +357,7 @@ INLINE void backward(const float *qkv, const float *dout, const struct op_reach_
             scatter(&h, b, h.dp, h.qt, h.dkt, h.dk_prefix);
             scatter(&h, b, h.p, h.ot, h.dvt, h.dv_prefix);
         }
-        for (int token = 0; token < table->prefix; token++)
+        for (int token = 0; token < table->reach.prefix; token++)
             prefix_backward(&h, token, d + (size_t)token * width, dq, dk, dv);
         fold_prefix(&h, h.dk_prefix, dk);
         fold_prefix(&h, h.dv_prefix, dv);

@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 
+from test_server_kinds import six  # noqa: F401 (a fixture)
+
 BUILD = os.environ.get("TRM_BUILD", "build")
 EVAL = os.path.join(BUILD, "trm-eval")
 SHARED = "../shared"
@@ -170,15 +172,12 @@ def test_restarts_go_on_where_the_first_try_ended(puzzles):
     assert again["halt_precision"] == 1
 
 
-def test_given_cells_are_kept_where_that_is_asked_for(tmp_path):
-    out = str(tmp_path / "out")
-    assert run(os.path.join(BUILD, "trm-train"), "--config", "config/train/demo.json", "--set", "steps=2", "--set",
-               "checkpoint_every=2", "--set", "eval.count=1", "--set", "data.0.count=20", "--out", out).returncode == 0
+def test_given_cells_are_kept_where_that_is_asked_for(six, tmp_path):  # noqa: F811
     data = str(tmp_path / "six.csv")
     assert run(os.path.join(BUILD, "trm-data"), "generate", "sudoku", "--size", "6", "--count", "20", "--out",
                data).returncode == 0
-    as_they_are = evaluate(out + "/best.safetensors", data)
-    kept = evaluate(out + "/best.safetensors", data, "--keep-given")
+    as_they_are = evaluate(six, data)
+    kept = evaluate(six, data, "--keep-given")
     assert as_they_are["keep_given"] is False and kept["keep_given"] is True
     assert kept["cell_accuracy"] > as_they_are["cell_accuracy"] + 0.1
 
