@@ -59,7 +59,7 @@ static void place_units(const struct op_reach *reach, struct op_reach_table *tab
     for (int set = 0; set < table->sets; set++)
         for (int cell = 0; cell < side * side; cell++) {
             const struct unit unit = unit_of(side, set, cell);
-            table->place[set * side * side + cell] = unit.member * line + unit.group;
+            table->token[set * table->places + unit.member * line + unit.group] = reach->prefix + cell;
         }
     for (int i = 0; i < side; i++)
         table->shift[i] = i * line;
@@ -69,7 +69,7 @@ static void place_units(const struct op_reach *reach, struct op_reach_table *tab
 static void place_near(const struct op_reach *reach, struct op_reach_table *table) {
     const int side = reach->side, line = side + reach->radius, width = 2 * reach->radius + 1;
     for (int cell = 0; cell < side * side; cell++)
-        table->place[cell] = table->first + cell / side * line + cell % side;
+        table->token[table->first + cell / side * line + cell % side] = reach->prefix + cell;
     for (int i = 0; i < table->span; i++)
         table->shift[i] = (i / width - reach->radius) * line + i % width - reach->radius;
 }
@@ -96,20 +96,20 @@ static void measure(const struct op_reach *reach, struct op_reach_table *table) 
 }
 
 static trm_status fill(const struct op_reach *reach, struct op_reach_table *table, trm_error *err) {
-    const size_t cells = (size_t)table->sets * (size_t)(table->tokens - reach->prefix), places = (size_t)table->places;
-    table->place = calloc(cells, sizeof *table->place);
+    const size_t places = (size_t)table->places, all = (size_t)table->sets * places;
+    table->token = calloc(all, sizeof *table->token);
     table->shift = calloc((size_t)table->span, sizeof *table->shift);
     table->closed = calloc(places, sizeof *table->closed);
-    if (!table->place || !table->shift || !table->closed)
-        return trm_fail_memory(err, (cells + places) * sizeof(float));
+    if (!table->token || !table->shift || !table->closed)
+        return trm_fail_memory(err, (all + places) * sizeof(float));
+    for (size_t i = 0; i < all; i++)
+        table->token[i] = OP_REACH_NO_TOKEN;
     if (reach->kind == OP_REACH_UNITS)
         place_units(reach, table);
     else
         place_near(reach, table);
-    for (size_t i = 0; i < places; i++)
-        table->closed[i] = CLOSED;
-    for (int cell = 0; cell < table->tokens - reach->prefix; cell++)
-        table->closed[table->place[cell]] = 0.0f; /* the same places in every set */
+    for (size_t i = 0; i < places; i++) /* the same places in every set */
+        table->closed[i] = table->token[i] == OP_REACH_NO_TOKEN ? CLOSED : 0.0f;
     return TRM_OK;
 }
 
@@ -130,7 +130,7 @@ trm_status op_reach_table_create(const struct op_reach *reach, struct op_reach_t
 void op_reach_table_destroy(struct op_reach_table *table) {
     if (!table)
         return;
-    free(table->place);
+    free(table->token);
     free(table->shift);
     free(table->closed);
     free(table);

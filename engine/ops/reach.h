@@ -28,7 +28,7 @@ struct op_reach {
     int radius; /* OP_REACH_NEAR only */
 };
 
-enum { OP_REACH_LANES = 16 };
+enum { OP_REACH_LANES = 16, OP_REACH_NO_TOKEN = -1 };
 
 /* How cells lie for vectors of queries (reach_vector.c): the i-th keys of LANES queries in consecutive places lie in
  * consecutive places too. The queries of block b are the places from first + b * LANES on; their i-th keys those from
@@ -38,7 +38,7 @@ struct op_reach_table {
     int tokens;
     int sets;   /* head h sees what set h % sets does */
     int places; /* a multiple of LANES */
-    int *place; /* [sets, tokens - reach.prefix]: where a cell lies */
+    int *token; /* [sets, places]: whose cell lies there, or OP_REACH_NO_TOKEN */
     int first, blocks;
     int span;      /* keys of a query that are cells, closed ones too */
     int *shift;    /* [span] */

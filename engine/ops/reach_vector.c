@@ -13,48 +13,55 @@
 
 #include "engine/ops/vector.h"
 
-enum { LANES = OP_REACH_LANES };
+enum {
+    LANES = OP_REACH_LANES,
+    GROUP = 9, /* keys that are worked on at once, in registers */
+    QUAD = 4   /* rows and channels that are turned at once */
+};
 
 /* How functions hand such vectors to each other does not matter: all of them are inlined. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
+typedef float quad __attribute__((vector_size(QUAD * sizeof(float)), aligned(sizeof(float)), may_alias));
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 /* One head: its rows in qkv, and the room it works in. */
 struct head {
     const struct op_reach_table *table;
-    const int *place; /* of its set */
-    int dim;
+    const int *token; /* [places] of its set */
+    int dim, span;    /* constants where loops over them matter; span is the table's */
     float scale;
     const float *q, *k, *v; /* rows of tokens, `stride` apart */
     size_t stride;
-    float *qt, *kt, *vt, *ot;     /* [dim, places]; ot: the output, or its gradient */
-    float *dqt, *dkt, *dvt;       /* [dim, places] */
-    float *p, *dp;                /* [span + prefix, LANES], or [places + prefix] for a query before the cells */
-    float *dk_prefix, *dv_prefix; /* [prefix, dim, LANES] */
+    float *qt, *kt, *vt, *ot; /* [dim, places]; ot: the output, or its gradient */
+    float *dqt, *dkt, *dvt;   /* [dim, places] */
+    float *p, *dp;            /* [span + prefix, places]: what the query in a place makes of its i-th key */
+    float *line, *dline;      /* [places + prefix]: what a query before the cells makes of all keys */
 };
 
 static size_t weights_size(const struct op_reach_table *table) {
-    const int block = (table->span + table->reach.prefix) * LANES, line = table->places + table->reach.prefix;
-    return (size_t)(block > line ? block : line);
+    return (size_t)(table->span + table->reach.prefix) * (size_t)table->places;
+}
+
+static size_t line_size(const struct op_reach_table *table) {
+    return (size_t)table->places + (size_t)table->reach.prefix;
 }
 
 /* The reference needs less: two lines of tokens. */
 size_t op_reach_room(const struct op_reach_table *table, int dim) {
-    return 7 * (size_t)dim * (size_t)table->places + 2 * weights_size(table) +
-           2 * (size_t)table->reach.prefix * (size_t)dim * LANES;
+    return 7 * (size_t)dim * (size_t)table->places + 2 * weights_size(table) + 2 * line_size(table);
 }
 
-INLINE struct head head_of(const float *qkv, const struct op_reach_table *table, int heads, int dim, int index,
-                           float *room) {
+INLINE struct head head_of(const float *qkv, const struct op_reach_table *table, int heads, int dim, int span,
+                           int index, float *room) {
     const size_t width = (size_t)heads * (size_t)dim, plane = (size_t)dim * (size_t)table->places;
-    const size_t weights = weights_size(table), prefix = (size_t)table->reach.prefix * (size_t)dim * LANES;
+    const size_t weights = weights_size(table);
     const float *q = qkv + (size_t)index * (size_t)dim;
     float *p = room + 7 * plane;
     return (struct head){.table = table,
-                         .place = table->place +
-                                  (size_t)(index % table->sets) * (size_t)(table->tokens - table->reach.prefix),
+                         .token = table->token + (size_t)(index % table->sets) * (size_t)table->places,
                          .dim = dim,
+                         .span = span,
                          .scale = 1.0f / sqrtf((float)dim),
                          .q = q,
                          .k = q + width,
@@ -69,33 +76,69 @@ INLINE struct head head_of(const float *qkv, const struct op_reach_table *table,
                          .dvt = room + 6 * plane,
                          .p = p,
                          .dp = p + weights,
-                         .dk_prefix = p + 2 * weights,
-                         .dv_prefix = p + 2 * weights + prefix};
+                         .line = p + 2 * weights,
+                         .dline = p + 2 * weights + line_size(table)};
 }
 
 /* ---- between rows of tokens and channels of places ---- */
 
+/* x[i][j] = x[j][i] */
+INLINE void turn_square(quad x[QUAD]) {
+    const quad a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5), b = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    const quad c = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7), d = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    x[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    x[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    x[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    x[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* turned = the cells' rows; 0 in places without a cell. */
 INLINE void turn(const struct head *h, const float *rows, size_t stride, float *turned) {
     const size_t places = (size_t)h->table->places;
-    const int prefix = h->table->reach.prefix, cells = h->table->tokens - prefix;
-    memset(turned, 0, (size_t)h->dim * places * sizeof *turned);
-    for (int cell = 0; cell < cells; cell++) {
-        const float *row = rows + (size_t)(prefix + cell) * stride;
-        float *to = turned + h->place[cell];
-        for (int c = 0; c < h->dim; c++)
-            to[(size_t)c * places] = row[c];
+    for (size_t at = 0; at < places; at += QUAD) {
+        const int *token = h->token + at;
+        int c = 0;
+        for (; c + QUAD <= h->dim; c += QUAD) {
+            quad x[QUAD] = {{0}};
+            for (int i = 0; i < QUAD; i++)
+                if (token[i] != OP_REACH_NO_TOKEN)
+                    x[i] = *(const quad *)(rows + (size_t)token[i] * stride + c);
+            turn_square(x);
+            for (int i = 0; i < QUAD; i++)
+                *(quad *)(turned + (size_t)(c + i) * places + at) = x[i];
+        }
+        for (; c < h->dim; c++)
+            for (int i = 0; i < QUAD; i++)
+                turned[(size_t)c * places + at + (size_t)i] =
+                    token[i] != OP_REACH_NO_TOKEN ? rows[(size_t)token[i] * stride + (size_t)c] : 0.0f;
     }
 }
 
-/* rows += turned, where `adds`; else rows = turned. */
+/* The cells' rows += turned, where `adds`; else they are it. */
 INLINE void turn_back(const struct head *h, const float *turned, size_t stride, bool adds, float *rows) {
     const size_t places = (size_t)h->table->places;
-    const int prefix = h->table->reach.prefix, cells = h->table->tokens - prefix;
-    for (int cell = 0; cell < cells; cell++) {
-        float *row = rows + (size_t)(prefix + cell) * stride;
-        const float *from = turned + h->place[cell];
-        for (int c = 0; c < h->dim; c++)
-            row[c] = (adds ? row[c] : 0.0f) + from[(size_t)c * places];
+    for (size_t at = 0; at < places; at += QUAD) {
+        const int *token = h->token + at;
+        int c = 0;
+        for (; c + QUAD <= h->dim; c += QUAD) {
+            quad x[QUAD];
+            for (int i = 0; i < QUAD; i++)
+                x[i] = *(const quad *)(turned + (size_t)(c + i) * places + at);
+            turn_square(x);
+            for (int i = 0; i < QUAD; i++)
+                if (token[i] != OP_REACH_NO_TOKEN) {
+                    quad *row = (quad *)(rows + (size_t)token[i] * stride + c);
+                    if (adds)
+                        x[i] += *row;
+                    *row = x[i];
+                }
+        }
+        for (; c < h->dim; c++)
+            for (int i = 0; i < QUAD; i++)
+                if (token[i] != OP_REACH_NO_TOKEN) {
+                    float *value = rows + (size_t)token[i] * stride + c;
+                    *value = (adds ? *value : 0.0f) + turned[(size_t)c * places + at + (size_t)i];
+                }
     }
 }
 
@@ -109,32 +152,58 @@ INLINE void store(float *x, lanes value) {
     *(lanes *)x = value;
 }
 
+INLINE size_t queries_at(const struct op_reach_table *table, int b) {
+    const int at = table->first + b * LANES;
+    return (size_t)at;
+}
+
 /* Where the i-th keys of block b lie. */
 INLINE size_t keys_at(const struct op_reach_table *table, int b, int i) {
     const int at = table->relative * (table->first + b * LANES) + table->shift[i];
     return (size_t)at;
 }
 
-INLINE size_t queries_at(const struct op_reach_table *table, int b) {
-    const int at = table->first + b * LANES;
+/* Where the j-th queries lie that see the cells of block b: relations are mutual. */
+INLINE size_t viewers_at(const struct op_reach_table *table, int b, int j) {
+    const int at = table->relative ? table->first + b * LANES - table->shift[j] : table->shift[j];
     return (size_t)at;
 }
 
-/* The sum over the channels of x[c][at] * y[c][to]. */
-INLINE lanes products(const struct head *h, const float *x, size_t at, const float *y, size_t to) {
-    const size_t places = (size_t)h->table->places;
+/* As which of their keys those queries see them. */
+INLINE int seen_as(const struct op_reach_table *table, int b, int j) {
+    return table->relative ? j : b;
+}
+
+INLINE float *weights_at(const struct head *h, float *weights, int i, size_t at) {
+    return weights + (size_t)i * (size_t)h->table->places + at;
+}
+
+/* The sum over the channels of x[c][at] * y[c], one token's y for all lanes. */
+INLINE lanes products_with_one(const struct head *h, const float *xt, size_t at, const float *y) {
     lanes sum = {0};
     for (int c = 0; c < h->dim; c++)
-        sum += load(x + (size_t)c * places + at) * load(y + (size_t)c * places + to);
+        sum += load(xt + (size_t)c * (size_t)h->table->places + at) * y[c];
     return sum;
 }
 
-/* The same with one token's y[c] for all lanes. */
-INLINE lanes products_with_one(const struct head *h, const float *x, size_t at, const float *y) {
-    lanes sum = {0};
-    for (int c = 0; c < h->dim; c++)
-        sum += load(x + (size_t)c * (size_t)h->table->places + at) * y[c];
-    return sum;
+/* weights[i] = the sum over the channels of x[c] of the queries of block b and y[c] of their i-th keys; y in rows for
+ * the tokens before the cells, which come last. */
+INLINE void products(const struct head *h, int b, const float *xt, const float *yt, const float *y, float *weights) {
+    const struct op_reach_table *table = h->table;
+    const size_t places = (size_t)table->places, at = queries_at(table, b);
+    for (int first = 0; first < h->span; first += GROUP) {
+        const int count = h->span - first < GROUP ? h->span - first : GROUP;
+        lanes sum[GROUP] = {{0}};
+        for (int c = 0; c < h->dim; c++) {
+            const lanes x = load(xt + (size_t)c * places + at);
+            for (int i = 0; i < count; i++)
+                sum[i] += x * load(yt + (size_t)c * places + keys_at(table, b, first + i));
+        }
+        for (int i = 0; i < count; i++)
+            store(weights_at(h, weights, first + i, at), sum[i]);
+    }
+    for (int i = 0; i < table->reach.prefix; i++)
+        store(weights_at(h, weights, h->span + i, at), products_with_one(h, xt, at, y + (size_t)i * h->stride));
 }
 
 /* largest = the larger of both, lane by lane. */
@@ -144,91 +213,130 @@ INLINE void raise_to(const float *x, float *largest) {
         largest[l] = x[l] > largest[l] ? x[l] : largest[l];
 }
 
+/* e^x for x <= 0. What cannot be told from 0 in a sum with 1 is 0: not what exponentiation or the product after it
+ * would leave of it, numbers so small that a processor takes a hundred times as long for each. Closed places have them
+ * all. */
+INLINE float weight_of(float x) {
+    const float least = -60.0f, weight = fast_exp(x);
+    return x < least ? 0.0f : weight;
+}
+
 /* x = e^(x - largest), total += x */
 INLINE void exponentiate(float *x, const float *largest, float *total) {
 #pragma omp simd
     for (int l = 0; l < LANES; l++) {
-        x[l] = fast_exp(x[l] - largest[l]);
+        x[l] = weight_of(x[l] - largest[l]);
         total[l] += x[l];
     }
 }
 
-/* h->p = softmax of the queries of block b over their keys, cells first. */
+/* h->p = softmax of the scores of block b over its keys. */
 INLINE void weigh(const struct head *h, int b) {
     const struct op_reach_table *table = h->table;
-    const int keys = table->span + table->reach.prefix;
+    const int keys = h->span + table->reach.prefix;
     const size_t at = queries_at(table, b);
     float largest[LANES], total[LANES] = {0};
-    for (int i = 0; i < table->span; i++) {
-        const size_t key = keys_at(table, b, i);
-        store(h->p + i * LANES, products(h, h->qt, at, h->kt, key) * h->scale + load(table->closed + key));
+    products(h, b, h->qt, h->kt, h->k, h->p);
+    for (int i = 0; i < h->span; i++) {
+        float *p = weights_at(h, h->p, i, at);
+        store(p, load(p) * h->scale + load(table->closed + keys_at(table, b, i)));
     }
-    for (int i = 0; i < table->reach.prefix; i++)
-        store(h->p + (table->span + i) * LANES,
-              products_with_one(h, h->qt, at, h->k + (size_t)i * h->stride) * h->scale);
-    memcpy(largest, h->p, sizeof largest);
+    for (int i = h->span; i < keys; i++) {
+        float *p = weights_at(h, h->p, i, at);
+        store(p, load(p) * h->scale);
+    }
+    memcpy(largest, weights_at(h, h->p, 0, at), sizeof largest);
     for (int i = 1; i < keys; i++)
-        raise_to(h->p + i * LANES, largest);
+        raise_to(weights_at(h, h->p, i, at), largest);
     for (int i = 0; i < keys; i++)
-        exponentiate(h->p + i * LANES, largest, total);
+        exponentiate(weights_at(h, h->p, i, at), largest, total);
 #pragma omp simd
     for (int l = 0; l < LANES; l++)
         total[l] = 1.0f / total[l];
     const lanes factor = load(total);
-    for (int i = 0; i < keys; i++)
-        store(h->p + i * LANES, load(h->p + i * LANES) * factor);
-}
-
-/* out[c] = sum over the keys of weights * x, x turned and, for tokens before the cells, in rows. */
-INLINE void mix(const struct head *h, int b, const float *weights, const float *xt, const float *x, float *out) {
-    const struct op_reach_table *table = h->table;
-    const size_t places = (size_t)table->places, at = queries_at(table, b);
-    for (int c = 0; c < h->dim; c++) {
-        lanes sum = {0};
-        for (int i = 0; i < table->span; i++)
-            sum += load(weights + i * LANES) * load(xt + (size_t)c * places + keys_at(table, b, i));
-        for (int i = 0; i < table->reach.prefix; i++)
-            sum += load(weights + (table->span + i) * LANES) * x[(size_t)i * h->stride + (size_t)c];
-        store(out + (size_t)c * places + at, sum);
+    for (int i = 0; i < keys; i++) {
+        float *p = weights_at(h, h->p, i, at);
+        store(p, load(p) * factor);
     }
 }
 
-/* dx += weights * y for every key: the turn of mix(). */
-INLINE void scatter(const struct head *h, int b, const float *weights, const float *yt, float *dxt, float *dx_prefix) {
+/* out[c] of block b = sum over its keys of weights * x, x turned and, for tokens before the cells, in rows. */
+INLINE void mix(const struct head *h, int b, float *weights, const float *xt, const float *x, float *out) {
     const struct op_reach_table *table = h->table;
     const size_t places = (size_t)table->places, at = queries_at(table, b);
-    for (int i = 0; i < table->span; i++) {
-        const size_t key = keys_at(table, b, i);
-        const lanes weight = load(weights + i * LANES);
+    for (int first = 0; first < h->span; first += GROUP) {
+        const int count = h->span - first < GROUP ? h->span - first : GROUP;
+        lanes weight[GROUP];
+        for (int i = 0; i < count; i++)
+            weight[i] = load(weights_at(h, weights, first + i, at));
         for (int c = 0; c < h->dim; c++) {
-            float *to = dxt + (size_t)c * places + key;
-            store(to, load(to) + weight * load(yt + (size_t)c * places + at));
+            lanes sum = {0};
+            if (first > 0)
+                sum = load(out + (size_t)c * places + at);
+            for (int i = 0; i < count; i++)
+                sum += weight[i] * load(xt + (size_t)c * places + keys_at(table, b, first + i));
+            store(out + (size_t)c * places + at, sum);
         }
     }
     for (int i = 0; i < table->reach.prefix; i++) {
-        const lanes weight = load(weights + (table->span + i) * LANES);
+        const lanes weight = load(weights_at(h, weights, h->span + i, at));
         for (int c = 0; c < h->dim; c++) {
-            float *to = dx_prefix + ((size_t)i * (size_t)h->dim + (size_t)c) * LANES;
-            store(to, load(to) + weight * load(yt + (size_t)c * places + at));
+            float *to = out + (size_t)c * places + at;
+            store(to, load(to) + weight * x[(size_t)i * h->stride + (size_t)c]);
         }
     }
 }
 
-/* h->dp = the gradient of the scores, from that of the weights. */
-INLINE void weigh_backward(const struct head *h, int b) {
+/* dx[c] of the cells of block b = sum over the queries that see them of their weights * y: the turn of mix(). */
+INLINE void collect(const struct head *h, int b, float *weights, const float *yt, float *dxt) {
     const struct op_reach_table *table = h->table;
-    const int keys = table->span + table->reach.prefix;
-    const size_t at = queries_at(table, b);
-    lanes mean = {0};
-    for (int i = 0; i < keys; i++) {
-        const lanes dp = i < table->span
-                             ? products(h, h->ot, at, h->vt, keys_at(table, b, i))
-                             : products_with_one(h, h->ot, at, h->v + (size_t)(i - table->span) * h->stride);
-        mean += load(h->p + i * LANES) * dp;
-        store(h->dp + i * LANES, dp);
+    const size_t places = (size_t)table->places, at = queries_at(table, b);
+    for (int first = 0; first < h->span; first += GROUP) {
+        const int count = h->span - first < GROUP ? h->span - first : GROUP;
+        lanes weight[GROUP];
+        for (int j = 0; j < count; j++)
+            weight[j] = load(weights_at(h, weights, seen_as(table, b, first + j), viewers_at(table, b, first + j)));
+        for (int c = 0; c < h->dim; c++) {
+            lanes sum = {0};
+            if (first > 0)
+                sum = load(dxt + (size_t)c * places + at);
+            for (int j = 0; j < count; j++)
+                sum += weight[j] * load(yt + (size_t)c * places + viewers_at(table, b, first + j));
+            store(dxt + (size_t)c * places + at, sum);
+        }
     }
+}
+
+/* The same for the tokens before the cells: dx += sum over all cells of their weights * y. */
+INLINE void collect_prefix(const struct head *h, float *weights, const float *yt, float *dx) {
+    const struct op_reach_table *table = h->table;
+    for (int i = 0; i < table->reach.prefix; i++)
+        for (int c = 0; c < h->dim; c++) {
+            const float *y = yt + (size_t)c * (size_t)table->places;
+            float sums[LANES];
+            lanes sum = {0};
+            for (int b = 0; b < table->blocks; b++) {
+                const size_t at = queries_at(table, b);
+                sum += load(weights_at(h, weights, h->span + i, at)) * load(y + at);
+            }
+            store(sums, sum);
+            for (int l = 0; l < LANES; l++)
+                dx[(size_t)i * h->stride + (size_t)c] += sums[l];
+        }
+}
+
+/* h->dp = the gradient of the scores of block b, from that of its output. */
+INLINE void weigh_backward(const struct head *h, int b) {
+    const int keys = h->span + h->table->reach.prefix;
+    const size_t at = queries_at(h->table, b);
+    lanes mean = {0};
+    products(h, b, h->ot, h->vt, h->v, h->dp);
     for (int i = 0; i < keys; i++)
-        store(h->dp + i * LANES, h->scale * load(h->p + i * LANES) * (load(h->dp + i * LANES) - mean));
+        mean += load(weights_at(h, h->p, i, at)) * load(weights_at(h, h->dp, i, at));
+    for (int i = 0; i < keys; i++) {
+        float *dp = weights_at(h, h->dp, i, at);
+        store(dp, h->scale * load(weights_at(h, h->p, i, at)) * (load(dp) - mean));
+    }
 }
 
 /* ---- queries before the cells: they see all places and each other ---- */
@@ -248,18 +356,18 @@ INLINE void along(const struct head *h, const float *x, const float *turned, con
 INLINE void weigh_prefix(const struct head *h, int token) {
     const int places = h->table->places, keys = places + h->table->reach.prefix;
     float largest = -INFINITY, total = 0.0f;
-    along(h, h->q + (size_t)token * h->stride, h->kt, h->k, h->p);
+    along(h, h->q + (size_t)token * h->stride, h->kt, h->k, h->line);
     for (int i = 0; i < keys; i++) {
-        h->p[i] = h->p[i] * h->scale + (i < places ? h->table->closed[i] : 0.0f);
-        largest = h->p[i] > largest ? h->p[i] : largest;
+        h->line[i] = h->line[i] * h->scale + (i < places ? h->table->closed[i] : 0.0f);
+        largest = h->line[i] > largest ? h->line[i] : largest;
     }
 #pragma omp simd reduction(+ : total)
     for (int i = 0; i < keys; i++) {
-        h->p[i] = fast_exp(h->p[i] - largest);
-        total += h->p[i];
+        h->line[i] = weight_of(h->line[i] - largest);
+        total += h->line[i];
     }
     for (int i = 0; i < keys; i++)
-        h->p[i] /= total;
+        h->line[i] /= total;
 }
 
 /* out[c] (+)= sum over the places of weights * turned[c], and over the rows. */
@@ -277,15 +385,17 @@ INLINE void mix_prefix(const struct head *h, const float *weights, const float *
     }
 }
 
-/* dx += weights * y for all places, and the rows of dx. */
+/* dx += weights * y for all cells, and the rows of dx. */
 INLINE void scatter_prefix(const struct head *h, const float *weights, const float *y, float *dxt, float *dx) {
-    const int places = h->table->places;
+    const struct op_reach_table *table = h->table;
     for (int c = 0; c < h->dim; c++) {
-#pragma omp simd
-        for (int i = 0; i < places; i++)
-            dxt[(size_t)c * (size_t)places + (size_t)i] += weights[i] * y[c];
-        for (int i = 0; i < h->table->reach.prefix; i++)
-            dx[(size_t)i * h->stride + (size_t)c] += weights[places + i] * y[c];
+        for (int b = 0; b < table->blocks; b++) {
+            const size_t at = queries_at(table, b);
+            float *to = dxt + (size_t)c * (size_t)table->places + at;
+            store(to, load(to) + load(weights + at) * y[c]);
+        }
+        for (int i = 0; i < table->reach.prefix; i++)
+            dx[(size_t)i * h->stride + (size_t)c] += weights[table->places + i] * y[c];
     }
 }
 
@@ -295,32 +405,24 @@ INLINE void prefix_backward(const struct head *h, int token, const float *d, flo
     const size_t row = (size_t)token * h->stride;
     float mean = 0.0f;
     weigh_prefix(h, token);
-    along(h, d, h->vt, h->v, h->dp);
+    along(h, d, h->vt, h->v, h->dline);
 #pragma omp simd reduction(+ : mean)
     for (int i = 0; i < keys; i++)
-        mean += h->p[i] * h->dp[i];
+        mean += h->line[i] * h->dline[i];
     for (int i = 0; i < keys; i++)
-        h->dp[i] = h->scale * h->p[i] * (h->dp[i] - mean);
-    mix_prefix(h, h->dp, h->kt, h->k, true, dq + row);
-    scatter_prefix(h, h->dp, h->q + row, h->dkt, dk);
-    scatter_prefix(h, h->p, d, h->dvt, dv);
-}
-
-/* dx of tokens before the cells += what the lanes have collected. */
-INLINE void fold_prefix(const struct head *h, const float *collected, float *dx) {
-    for (int i = 0; i < h->table->reach.prefix; i++)
-        for (int c = 0; c < h->dim; c++)
-            for (int l = 0; l < LANES; l++)
-                dx[(size_t)i * h->stride + (size_t)c] +=
-                    collected[((size_t)i * (size_t)h->dim + (size_t)c) * LANES + (size_t)l];
+        h->dline[i] = h->scale * h->line[i] * (h->dline[i] - mean);
+    mix_prefix(h, h->dline, h->kt, h->k, true, dq + row);
+    scatter_prefix(h, h->dline, h->q + row, h->dkt, dk);
+    scatter_prefix(h, h->line, d, h->dvt, dv);
 }
 
 /* ---- all heads; `dim` is a constant wherever these are inlined ---- */
 
-INLINE void forward(const float *qkv, const struct op_reach_table *table, int heads, int dim, float *room, float *out) {
+INLINE void forward(const float *qkv, const struct op_reach_table *table, int heads, int dim, int span, float *room,
+                    float *out) {
     const size_t width = (size_t)heads * (size_t)dim;
     for (int index = 0; index < heads; index++) {
-        const struct head h = head_of(qkv, table, heads, dim, index, room);
+        const struct head h = head_of(qkv, table, heads, dim, span, index, room);
         float *o = out + (size_t)index * (size_t)dim;
         turn(&h, h.q, h.stride, h.qt);
         turn(&h, h.k, h.stride, h.kt);
@@ -332,65 +434,61 @@ INLINE void forward(const float *qkv, const struct op_reach_table *table, int he
         turn_back(&h, h.ot, width, false, o);
         for (int token = 0; token < table->reach.prefix; token++) {
             weigh_prefix(&h, token);
-            mix_prefix(&h, h.p, h.vt, h.v, false, o + (size_t)token * width);
+            mix_prefix(&h, h.line, h.vt, h.v, false, o + (size_t)token * width);
         }
     }
 }
 
 INLINE void backward(const float *qkv, const float *dout, const struct op_reach_table *table, int heads, int dim,
-                     float *room, float *dqkv) {
-    const size_t width = (size_t)heads * (size_t)dim, plane = (size_t)dim * (size_t)table->places;
+                     int span, float *room, float *dqkv) {
+    const size_t width = (size_t)heads * (size_t)dim;
     for (int index = 0; index < heads; index++) {
-        const struct head h = head_of(qkv, table, heads, dim, index, room);
+        const struct head h = head_of(qkv, table, heads, dim, span, index, room);
         const float *d = dout + (size_t)index * (size_t)dim;
         float *dq = dqkv + (size_t)index * (size_t)dim, *dk = dq + width, *dv = dk + width;
         turn(&h, h.q, h.stride, h.qt);
         turn(&h, h.k, h.stride, h.kt);
         turn(&h, h.v, h.stride, h.vt);
         turn(&h, d, width, h.ot);
-        memset(h.dkt, 0, 2 * plane * sizeof *h.dkt); /* dvt lies behind it */
-        memset(h.dk_prefix, 0, 2 * (size_t)table->reach.prefix * (size_t)dim * LANES * sizeof *h.dk_prefix);
+        if (table->relative) /* places around the queries' are looked at too */
+            memset(h.p, 0, 2 * weights_size(table) * sizeof *h.p);
         for (int b = 0; b < table->blocks; b++) {
             weigh(&h, b);
             weigh_backward(&h, b);
             mix(&h, b, h.dp, h.kt, h.k, h.dqt);
-            scatter(&h, b, h.dp, h.qt, h.dkt, h.dk_prefix);
-            scatter(&h, b, h.p, h.ot, h.dvt, h.dv_prefix);
         }
+        for (int b = 0; b < table->blocks; b++) {
+            collect(&h, b, h.dp, h.qt, h.dkt);
+            collect(&h, b, h.p, h.ot, h.dvt);
+        }
+        collect_prefix(&h, h.dp, h.qt, dk);
+        collect_prefix(&h, h.p, h.ot, dv);
         for (int token = 0; token < table->reach.prefix; token++)
             prefix_backward(&h, token, d + (size_t)token * width, dq, dk, dv);
-        fold_prefix(&h, h.dk_prefix, dk);
-        fold_prefix(&h, h.dv_prefix, dv);
         turn_back(&h, h.dqt, h.stride, true, dq);
         turn_back(&h, h.dkt, h.stride, true, dk);
         turn_back(&h, h.dvt, h.stride, true, dv);
     }
 }
 
+/* What the models have: heads of 16 or 32 channels, and nine keys, which are a unit of 9x9 Sudoku or the cells around
+ * one. Others get the same loops with their counts unknown to the compiler. */
 VECTOR_KERNEL void op_reach_vector(const float *qkv, const struct op_reach_table *table, int heads, int dim,
                                    float *room, float *out) {
-    switch (dim) {
-    case 16:
-        forward(qkv, table, heads, 16, room, out);
-        break;
-    case 32:
-        forward(qkv, table, heads, 32, room, out);
-        break;
-    default:
-        forward(qkv, table, heads, dim, room, out);
-    }
+    if (table->span == GROUP && dim == 16)
+        forward(qkv, table, heads, 16, GROUP, room, out);
+    else if (table->span == GROUP && dim == 32)
+        forward(qkv, table, heads, 32, GROUP, room, out);
+    else
+        forward(qkv, table, heads, dim, table->span, room, out);
 }
 
 VECTOR_KERNEL void op_reach_vector_backward(const float *qkv, const float *dout, const struct op_reach_table *table,
                                             int heads, int dim, float *room, float *dqkv) {
-    switch (dim) {
-    case 16:
-        backward(qkv, dout, table, heads, 16, room, dqkv);
-        break;
-    case 32:
-        backward(qkv, dout, table, heads, 32, room, dqkv);
-        break;
-    default:
-        backward(qkv, dout, table, heads, dim, room, dqkv);
-    }
+    if (table->span == GROUP && dim == 16)
+        backward(qkv, dout, table, heads, 16, GROUP, room, dqkv);
+    else if (table->span == GROUP && dim == 32)
+        backward(qkv, dout, table, heads, 32, GROUP, room, dqkv);
+    else
+        backward(qkv, dout, table, heads, dim, table->span, room, dqkv);
 }
