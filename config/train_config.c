@@ -303,6 +303,8 @@ static trm_status check_source(const struct conf_train *conf, const struct conf_
     if (!source->generate && source->min_rating > source->max_rating)
         return trm_fail(err, TRM_INVALID, "%s.min_rating: %d is more than max_rating, %d", name, source->min_rating,
                         source->max_rating);
+    if (source->reveal > 0 && strcmp(conf->puzzle, "sudoku") != 0)
+        return trm_fail(err, TRM_INVALID, "%s.reveal: is for Sudoku; \"puzzle\" is \"%s\"", name, conf->puzzle);
     if (!source->generate)
         return TRM_OK;
     const bool maze = conf_is_maze(source->generate);

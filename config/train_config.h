@@ -17,7 +17,8 @@
 
 enum {
     CONF_SUDOKU_CLASSES = 4, /* easy, medium, hard, very hard: enum sudoku_class */
-    CONF_MAX_STAGES = 16
+    CONF_MAX_STAGES = 16,
+    CONF_MAX_REVEAL = 81
 };
 
 /* Where puzzles come from: a file or directory for data_set_load(), or the generator. Exactly one of
@@ -34,6 +35,7 @@ struct conf_source {
     int seed;                            /* of generate: 0 by default; of no meaning if the run's own makes them */
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */
     double final_weight;                 /* the same at the end of "curriculum" (default: weight) */
+    int reveal;                          /* of Sudoku: 0 (default) to so many cells of the answer are clues as well */
 };
 
 enum conf_gradient { CONF_LAST_CYCLE, CONF_LAST_UPDATES };

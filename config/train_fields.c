@@ -69,6 +69,7 @@ const struct conf_field conf_data_fields[] = {
      .kind = CONF_FIELD_NUMBER,
      .offset = offsetof(struct conf_source, final_weight),
      .max = 1e6},
+    {.key = "reveal", .kind = CONF_FIELD_INT, .offset = offsetof(struct conf_source, reveal), .max = CONF_MAX_REVEAL},
     {.kind = CONF_FIELD_END},
 };
 

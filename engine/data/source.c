@@ -8,6 +8,8 @@
 
 #include "engine/data/maze.h"
 
+enum { EMPTY_CELL = 1 }; /* of a Sudoku */
+
 struct data_source {
     bool augment;
     int count;
@@ -100,25 +102,45 @@ static int draw_part(const data_source *source, double progress, struct data_rng
     return part;
 }
 
+/* Makes at most `most` empty cells clues: how many is drawn evenly, and then which. */
+static void reveal(int most, int cells, struct data_rng *rng, uint8_t *inputs, const uint8_t *labels) {
+    int empty = 0;
+    for (int i = 0; i < cells; i++)
+        empty += inputs[i] == EMPTY_CELL;
+    int wanted = data_rng_below(rng, most + 1);
+    for (int i = 0; i < cells && wanted > 0; i++)
+        if (inputs[i] == EMPTY_CELL && data_rng_below(rng, empty--) < wanted) {
+            inputs[i] = labels[i];
+            wanted--;
+        }
+}
+
+/* A row of a set, or with `augment` a symmetric image of it. */
+static void draw_row(const struct data_set *set, size_t row, bool augment, struct data_rng *rng, uint8_t *inputs,
+                     uint8_t *labels) {
+    if (augment && (set->sudoku_size || set->maze_side)) {
+        const int image = set->maze_side ? data_rng_below(rng, MAZE_IMAGES) : 0;
+        data_set_image(set, row, image, rng, inputs, labels);
+        return;
+    }
+    const size_t cells = (size_t)set->seq_len;
+    memcpy(inputs, set->inputs + row * cells, cells);
+    memcpy(labels, set->labels + row * cells, cells);
+}
+
 void data_source_next(const data_source *source, double progress, struct data_rng *rng, uint8_t *inputs,
                       uint8_t *labels, int32_t *identifier, int *set_index, size_t *row) {
     *set_index = draw_part(source, progress, rng);
-    const data_generator *generator = source->parts[*set_index].generator;
-    const struct data_set *set = source->parts[*set_index].set;
-    if (generator) {
-        data_generator_make(generator, rng, inputs, labels);
+    const struct data_source_part *part = &source->parts[*set_index];
+    if (part->generator) {
+        data_generator_make(part->generator, rng, inputs, labels);
         *identifier = 0;
         *row = 0;
-        return;
-    }
-    *row = (size_t)data_rng_below(rng, (int)set->count);
-    *identifier = set->identifiers[*row];
-    if (source->augment && (set->sudoku_size || set->maze_side)) {
-        const int image = set->maze_side ? data_rng_below(rng, MAZE_IMAGES) : 0;
-        data_set_image(set, *row, image, rng, inputs, labels);
     } else {
-        const size_t cells = (size_t)set->seq_len;
-        memcpy(inputs, set->inputs + *row * cells, cells);
-        memcpy(labels, set->labels + *row * cells, cells);
+        *row = (size_t)data_rng_below(rng, (int)part->set->count);
+        *identifier = part->set->identifiers[*row];
+        draw_row(part->set, *row, source->augment, rng, inputs, labels);
     }
+    if (part->reveal > 0)
+        reveal(part->reveal, part_seq_len(part), rng, inputs, labels);
 }

@@ -17,6 +17,7 @@ struct data_source_part {
     const struct data_set *set;      /* borrowed: must outlive the source */
     const data_generator *generator; /* instead of a set, as borrowed: every row is a new puzzle */
     double weight, final_weight;     /* relative to the other parts': at the beginning, at the end; not both 0 */
+    int reveal;                      /* of a Sudoku: cells of the answer that become clues, 0 .. reveal of them */
 };
 
 /* A source of `count` parts. With `augment`, each Sudoku or maze drawn from a set is replaced by a

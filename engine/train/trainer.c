@@ -90,7 +90,7 @@ static trm_status open_probes(struct train_run *run, trm_error *err) {
     if (conf->probe.rows == 0 || !is_given(&conf->probe.source))
         return TRM_OK;
     trm_status status = open_source(&conf->probe.source, &run->probe_set, &run->probe_generator, err);
-    const struct data_source_part part = {run->probe_set, run->probe_generator, 1.0, 1.0};
+    const struct data_source_part part = {run->probe_set, run->probe_generator, 1.0, 1.0, 0};
     if (status == TRM_OK)
         status = data_source_create(&part, 1, conf->augment, &run->probe_source, err);
     if (status == TRM_OK)
@@ -113,7 +113,8 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
         status = open_source(&conf->data[i], &run->sets[i], &run->generators[i], err);
         const double weight = conf->data[i].weight, final_weight = conf->data[i].final_weight;
         if (status == TRM_OK && weight + final_weight > 0.0)
-            parts[used++] = (struct data_source_part){run->sets[i], run->generators[i], weight, final_weight};
+            parts[used++] =
+                (struct data_source_part){run->sets[i], run->generators[i], weight, final_weight, conf->data[i].reveal};
     }
     if (status == TRM_OK)
         status = data_source_create(parts, used, conf->augment, &run->source, err);

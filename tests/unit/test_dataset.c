@@ -459,7 +459,7 @@ static void several_sets_are_read_one_after_the_other(void **state) {
 static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
     (void)state;
     struct data_set *set[2] = {load_good(HEADER ROW1), load_good(HEADER ROW1 ROW2)};
-    const struct data_source_part parts[2] = {{set[0], NULL, 1, 3}, {set[1], NULL, 3, 0}};
+    const struct data_source_part parts[2] = {{set[0], NULL, 1, 3, 0}, {set[1], NULL, 3, 0, 0}};
     data_source *source;
     struct data_rng rng;
     int drawn[2] = {0}, second_row = 0;
@@ -509,7 +509,7 @@ static void sources_draw_parts_by_weight_and_rows_evenly(void **state) {
 static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **state) {
     (void)state;
     struct data_set *set = load_good(HEADER ROW1 ROW2);
-    const struct data_source_part part = {set, NULL, 1, 1};
+    const struct data_source_part part = {set, NULL, 1, 1, 0};
     data_source *source;
     struct data_rng rng, saved;
     uint8_t draws[50][2][16];
@@ -542,6 +542,44 @@ static void augmented_draws_are_valid_images_and_repeat_with_the_rng(void **stat
     data_set_destroy(set);
 }
 
+static void some_cells_of_the_answer_become_clues(void **state) {
+    (void)state;
+    enum { MOST = 3, DRAWS = 4000 };
+    struct data_set *set = load_good(HEADER ROW1);
+    const struct data_source_part part = {.set = set, .weight = 1, .final_weight = 1, .reveal = MOST};
+    data_source *source;
+    struct data_rng rng;
+    int shown[MOST + 1] = {0}, cells[16] = {0}, empty = 0;
+    data_rng_seed(&rng, 4);
+    assert_int_equal(data_source_create(&part, 1, false, &source, NULL), TRM_OK);
+    for (int draw = 0; draw < DRAWS; draw++) {
+        uint8_t inputs[16], labels[16];
+        int32_t identifier;
+        int which, count = 0;
+        size_t row;
+        data_source_next(source, 0.0, &rng, inputs, labels, &identifier, &which, &row);
+        assert_memory_equal(labels, set->labels, 16);
+        for (int i = 0; i < 16; i++)
+            if (inputs[i] != set->inputs[i]) {
+                assert_int_equal(inputs[i], labels[i]);
+                cells[i]++;
+                count++;
+            }
+        assert_in_range(count, 0, MOST);
+        shown[count]++;
+    }
+    for (int count = 0; count <= MOST; count++)
+        assert_in_range(shown[count], DRAWS / (MOST + 1) - 150, DRAWS / (MOST + 1) + 150);
+    for (int i = 0; i < 16; i++)
+        empty += set->inputs[i] == 1;
+    for (int i = 0; i < 16; i++) {
+        const int even = set->inputs[i] == 1 ? DRAWS * MOST / 2 / empty : 0;
+        assert_in_range(cells[i], even - even / 4, even + even / 4);
+    }
+    data_source_destroy(source);
+    data_set_destroy(set);
+}
+
 /* Draws from a source of 9x9 Sudoku that has no end. */
 static void draw_fresh(const data_source *source, struct data_rng *rng, uint8_t puzzle[81], uint8_t answer[81],
                        int *part) {
@@ -562,7 +600,7 @@ static void a_source_without_end_makes_a_new_puzzle_at_every_draw(void **state) 
     data_source *source;
     assert_int_equal(data_generator_create(&easy, &generators[0], NULL), TRM_OK);
     assert_int_equal(data_generator_create(&some, &generators[1], NULL), TRM_OK);
-    const struct data_source_part parts[2] = {{NULL, generators[0], 1, 1}, {NULL, generators[1], 1, 1}};
+    const struct data_source_part parts[2] = {{NULL, generators[0], 1, 1, 0}, {NULL, generators[1], 1, 1, 0}};
     assert_int_equal(data_source_create(parts, 2, true, &source, NULL), TRM_OK);
     assert_int_equal(data_source_seq_len(source), 81);
     assert_int_equal(data_source_vocab_size(source), 11);
@@ -615,13 +653,13 @@ static void sources_refuse_what_does_not_fit_together(void **state) {
     const struct {
         struct data_source_part parts[2];
         int count;
-    } cases[] = {{{{four, NULL, 1, 1}, {nine, NULL, 1, 1}}, 2},
-                 {{{four, NULL, 0, 1}}, 1},
-                 {{{four, NULL, 1, 0}}, 1},
-                 {{{four, NULL, -1, 1}, {four, NULL, 2, 2}}, 2},
-                 {{{four, NULL, (double)NAN, 1}}, 1},
-                 {{{four, NULL, 1, (double)INFINITY}}, 1},
-                 {{{four, NULL, 1, 1}}, 0}};
+    } cases[] = {{{{four, NULL, 1, 1, 0}, {nine, NULL, 1, 1, 0}}, 2},
+                 {{{four, NULL, 0, 1, 0}}, 1},
+                 {{{four, NULL, 1, 0, 0}}, 1},
+                 {{{four, NULL, -1, 1, 0}, {four, NULL, 2, 2, 0}}, 2},
+                 {{{four, NULL, (double)NAN, 1, 0}}, 1},
+                 {{{four, NULL, 1, (double)INFINITY, 0}}, 1},
+                 {{{four, NULL, 1, 1, 0}}, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         data_source *source = (void *)four;
         assert_int_equal(data_source_create(cases[i].parts, cases[i].count, false, &source, NULL), TRM_INVALID);
@@ -650,6 +688,7 @@ int main(void) {
         cmocka_unit_test(hostile_metadata_is_refused),
         cmocka_unit_test(several_sets_are_read_one_after_the_other),
         cmocka_unit_test(sources_draw_parts_by_weight_and_rows_evenly),
+        cmocka_unit_test(some_cells_of_the_answer_become_clues),
         cmocka_unit_test(augmented_draws_are_valid_images_and_repeat_with_the_rng),
         cmocka_unit_test(a_source_without_end_makes_a_new_puzzle_at_every_draw),
         cmocka_unit_test(a_generator_of_what_there_is_not_is_refused),

@@ -192,6 +192,7 @@ static const struct {
     {"curriculum={\"from\":0.5,\"to\":0.4}", "curriculum.from: 0.5 is after curriculum.to, 0.4"},
     {"curriculum.to=1.5", "curriculum.to: must be"},
     {"data.0.weight=-1", "data.0.weight: must be"},
+    {"data.0.reveal=82", "data.0.reveal: must be"},
     {"data=[{\"generate\":\"sudoku\",\"size\":6}]", "data.0.count: must be given"},
     {"eval={\"generate\":\"sudoku\",\"size\":6,\"count\":0}", "eval.count: an evaluation needs an end"},
     {"data=[{\"generate\":\"chess\",\"count\":1}]", "data.0.generate: must be \"sudoku\""},
@@ -220,6 +221,15 @@ static void mistakes_are_named(void **state) {
         if (status == TRM_OK || strncmp(err.text, wrong[i].message, strlen(wrong[i].message)) != 0)
             fail_msg("%s: status %d, \"%s\"", wrong[i].override, status, err.text);
     }
+}
+
+static void clues_are_added_to_sudoku_alone(void **state) {
+    (void)state;
+    const char *const overrides[] = {"puzzle=maze", "data.0.reveal=1"};
+    struct conf_train conf;
+    trm_error err;
+    assert_int_equal(load_text(MINIMAL, overrides, 2, &conf, &err), TRM_INVALID);
+    assert_string_equal(err.text, "data.0.reveal: is for Sudoku; \"puzzle\" is \"maze\"");
 }
 
 static void missing_keys_are_named(void **state) {
@@ -261,6 +271,7 @@ static void a_formatted_configuration_reads_back_the_same(void **state) {
                                      "gradient=last_updates",
                                      "start_from=small.safetensors",
                                      "data.1.final_weight=0.5",
+                                     "data.1.reveal=4",
                                      "puzzle=sudoku"};
     struct conf_train conf, again;
     load_or_fail(MINIMAL, overrides, sizeof overrides / sizeof *overrides, &conf);
@@ -274,6 +285,8 @@ static void a_formatted_configuration_reads_back_the_same(void **state) {
     assert_int_equal(again.optimizer.kind, TRAIN_ADAMW);
     assert_int_equal(again.data[0].count, 30);
     assert_true(again.data[0].final_weight == 1.0 && again.data[1].final_weight == 0.5);
+    assert_int_equal(again.data[0].reveal, 0);
+    assert_int_equal(again.data[1].reveal, 4);
     assert_int_equal(again.stage_count, 1);
     assert_true(again.stages[0].until == 0.25 && again.stages[0].H_cycles == 1);
     assert_int_equal(again.gradient, CONF_LAST_UPDATES);
@@ -302,6 +315,7 @@ static void the_presets_are_valid(void **state) {
     trm_error err = {""};
     check_preset("config/train/sudoku-units.json", 82, 96, MODEL_ATTENTION_UNITS);
     check_preset("config/train/sudoku-units-wide.json", 82, 192, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-units-long.json", 82, 192, MODEL_ATTENTION_UNITS);
     check_preset("config/train/sudoku.json", 82, 96, MODEL_ATTENTION_ALL);
     check_preset("config/train/sudoku-wide.json", 82, 192, MODEL_ATTENTION_ALL);
     check_preset("config/train/maze.json", 101, 128, MODEL_ATTENTION_ALL);
@@ -343,6 +357,7 @@ int main(void) {
         cmocka_unit_test(overrides_reach_nested_members_in_order),
         cmocka_unit_test(a_whole_source_can_be_replaced),
         cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(clues_are_added_to_sudoku_alone),
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(broken_files_are_refused),
         cmocka_unit_test(a_formatted_configuration_reads_back_the_same),
