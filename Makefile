@@ -227,12 +227,12 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 	$(BUILD)/trm-data clean --csv $(BUILD)/data/sudoku-known.csv $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-train.csv
 	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-generated.csv
 
-train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in two runs, which go on where they were stopped
-	$(BUILD)/trm-train --config config/train/sudoku.json --out runs/sudoku --resume
-	$(BUILD)/trm-train --config config/train/sudoku-wide.json --out runs/sudoku-wide --resume
+train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in three runs, which go on where they were stopped
+	set -e; for stage in sudoku sudoku-wide sudoku-long; do \
+	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
 
-MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-30-low maze-hard
-train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in five runs, smaller mazes first; the same
+MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-30-low maze-hard-30-lower maze-hard
+train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in six runs, smaller mazes first; the same
 	set -e; for stage in $(MAZE_HARD_STAGES); do \
 	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
 

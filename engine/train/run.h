@@ -21,6 +21,12 @@ struct train_window {
     int64_t updates;
 };
 
+/* What a source draws from: one of the two. */
+struct train_supply {
+    struct data_set *set;
+    data_generator *generator; /* of puzzles without end */
+};
+
 struct train_run {
     const struct conf_train *conf;
     const struct train_run_options *options;
@@ -29,16 +35,14 @@ struct train_run {
     struct model_layout *layout;
     train_core *core;
 
-    struct data_set **sets;      /* [conf->data_count] NULL for a source without end */
-    data_generator **generators; /* [conf->data_count] NULL for a set */
+    struct train_supply *supplies; /* [conf->data_count] */
     data_source *source;
-    struct data_set *probe_set;      /* what probes are drawn from, if it is a set */
-    data_generator *probe_generator; /* the same, if it has no end */
-    data_source *probe_source;       /* of one of these; NULL: the source of all others */
-    struct data_set *eval_set;       /* NULL: no evaluation */
-    st_file *tasks_file;             /* of ARC data: DIR/tasks.safetensors, for the checkpoints */
-    data_arc_index *tasks;           /* NULL: there is none */
-    uint8_t *drawn;                  /* [2, seq_len] inputs and labels of one puzzle */
+    struct train_supply probe_supply;
+    data_source *probe_source; /* of the probes; NULL: the source of all others */
+    struct data_set *eval_set; /* NULL: no evaluation */
+    st_file *tasks_file;       /* of ARC data: DIR/tasks.safetensors, for the checkpoints */
+    data_arc_index *tasks;     /* NULL: there is none */
+    uint8_t *drawn;            /* [2, seq_len] inputs and labels of one puzzle */
 
     struct data_rng rng; /* all chance of the run comes from here */
     struct train_window window;

@@ -61,12 +61,22 @@ static trm_status open_set(const struct conf_source *s, struct data_set **set, t
 }
 
 /* Opens a set, or a generator if the source has no end. */
-static trm_status open_source(const struct conf_source *s, struct data_set **set, data_generator **generator,
-                              trm_error *err) {
+static trm_status open_supply(const struct conf_source *s, struct train_supply *supply, trm_error *err) {
     if (s->path || s->count > 0)
-        return open_set(s, set, err);
+        return open_set(s, &supply->set, err);
     const struct data_generate_options options = puzzles_of(s);
-    return data_generator_create(&options, generator, err);
+    return data_generator_create(&options, &supply->generator, err);
+}
+
+static void close_supply(struct train_supply *supply) {
+    data_set_destroy(supply->set);
+    data_generator_destroy(supply->generator);
+}
+
+/* A part of weight 1 that draws from it. */
+static struct data_source_part part_of(const struct train_supply *supply) {
+    return (struct data_source_part){
+        .set = supply->set, .generator = supply->generator, .weight = 1.0, .final_weight = 1.0};
 }
 
 static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_size, int identifiers, trm_error *err) {
@@ -89,8 +99,8 @@ static trm_status open_probes(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     if (conf->probe.rows == 0 || !is_given(&conf->probe.source))
         return TRM_OK;
-    trm_status status = open_source(&conf->probe.source, &run->probe_set, &run->probe_generator, err);
-    const struct data_source_part part = {run->probe_set, run->probe_generator, 1.0, 1.0, 0};
+    trm_status status = open_supply(&conf->probe.source, &run->probe_supply, err);
+    const struct data_source_part part = part_of(&run->probe_supply);
     if (status == TRM_OK)
         status = data_source_create(&part, 1, conf->augment, &run->probe_source, err);
     if (status == TRM_OK)
@@ -103,18 +113,19 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     const size_t count = (size_t)conf->data_count;
     struct data_source_part *parts = calloc(count, sizeof *parts);
-    run->sets = calloc(count, sizeof *run->sets);
-    run->generators = calloc(count, sizeof *run->generators);
+    run->supplies = calloc(count, sizeof *run->supplies);
     run->drawn = calloc(2, (size_t)conf->model.seq_len);
     int used = 0;
-    trm_status status =
-        parts && run->sets && run->generators && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
+    trm_status status = parts && run->supplies && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
     for (int i = 0; i < conf->data_count && status == TRM_OK; i++) {
-        status = open_source(&conf->data[i], &run->sets[i], &run->generators[i], err);
-        const double weight = conf->data[i].weight, final_weight = conf->data[i].final_weight;
-        if (status == TRM_OK && weight + final_weight > 0.0)
-            parts[used++] =
-                (struct data_source_part){run->sets[i], run->generators[i], weight, final_weight, conf->data[i].reveal};
+        const struct conf_source *source = &conf->data[i];
+        status = open_supply(source, &run->supplies[i], err);
+        struct data_source_part part = part_of(&run->supplies[i]);
+        part.weight = source->weight;
+        part.final_weight = source->final_weight;
+        part.reveal = source->reveal;
+        if (status == TRM_OK && part.weight + part.final_weight > 0.0)
+            parts[used++] = part;
     }
     if (status == TRM_OK)
         status = data_source_create(parts, used, conf->augment, &run->source, err);
@@ -253,7 +264,7 @@ static trm_status check_others(const struct train_run *run, trm_error *err) {
     if (train_comm_size(run->options->comm) == 1)
         return TRM_OK;
     for (int i = 0; i < run->conf->data_count; i++) {
-        const struct data_set *set = run->sets[i];
+        const struct data_set *set = run->supplies[i].set;
         if (!set)
             continue; /* what a generator makes depends on the settings and the run's chance */
         own = hash_bytes(own, set->inputs, set->count * (size_t)set->seq_len);
@@ -301,17 +312,13 @@ static void finish(struct train_run *run) {
     train_core_destroy(run->core);
     model_layout_destroy(run->layout);
     data_source_destroy(run->probe_source);
-    data_generator_destroy(run->probe_generator);
-    data_set_destroy(run->probe_set);
+    close_supply(&run->probe_supply);
     data_source_destroy(run->source);
     data_arc_index_close(run->tasks);
     st_close(run->tasks_file);
-    for (int i = 0; run->sets && i < run->conf->data_count; i++)
-        data_set_destroy(run->sets[i]);
-    for (int i = 0; run->generators && i < run->conf->data_count; i++)
-        data_generator_destroy(run->generators[i]);
-    free(run->generators);
-    free(run->sets);
+    for (int i = 0; run->supplies && i < run->conf->data_count; i++)
+        close_supply(&run->supplies[i]);
+    free(run->supplies);
     data_set_destroy(run->eval_set);
     free(run->drawn);
     free(run->settings);

@@ -313,16 +313,17 @@ static void the_presets_are_valid(void **state) {
     (void)state;
     struct conf_train conf;
     trm_error err = {""};
-    check_preset("config/train/sudoku-units.json", 82, 96, MODEL_ATTENTION_UNITS);
-    check_preset("config/train/sudoku-units-wide.json", 82, 192, MODEL_ATTENTION_UNITS);
-    check_preset("config/train/sudoku-units-long.json", 82, 192, MODEL_ATTENTION_UNITS);
-    check_preset("config/train/sudoku.json", 82, 96, MODEL_ATTENTION_ALL);
-    check_preset("config/train/sudoku-wide.json", 82, 192, MODEL_ATTENTION_ALL);
+    check_preset("config/train/sudoku.json", 82, 96, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-wide.json", 82, 192, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-long.json", 82, 192, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-mixing.json", 82, 96, MODEL_ATTENTION_ALL);
+    check_preset("config/train/sudoku-mixing-wide.json", 82, 192, MODEL_ATTENTION_ALL);
     check_preset("config/train/maze.json", 101, 128, MODEL_ATTENTION_ALL);
     check_preset("config/train/maze-hard-10.json", 101, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-18.json", 325, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-30.json", 901, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-30-low.json", 901, 64, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard-30-lower.json", 901, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard.json", 901, 64, MODEL_ATTENTION_NEAR);
 
     if (conf_train_load("config/train/sudoku-wide.json", NULL, 0, &conf, &err) != TRM_OK)
@@ -342,7 +343,7 @@ static void the_presets_are_valid(void **state) {
     conf_train_destroy(&conf);
 
     const char *const paper[] = {"model=config/models/sudoku-mlp.json", "model.num_heads=4"};
-    if (conf_train_load("config/train/sudoku.json", paper, 2, &conf, &err) != TRM_OK)
+    if (conf_train_load("config/train/sudoku-mixing.json", paper, 2, &conf, &err) != TRM_OK)
         fail_msg("%s", err.text);
     assert_int_equal(conf.model.tokens, 97);
     assert_int_equal(conf.model.inter, 1536);
