@@ -32,6 +32,25 @@ class GatedMLP(torch.nn.Module):
         return self.down_proj(F.silu(gate) * up)
 
 
+def what_heads_see(config, tokens):
+    """[heads, tokens, tokens], true where a query sees a key (engine/ops/reach.h); None: everywhere."""
+    kind, cells = config.get("attention", "all"), config["seq_len"]
+    if kind == "all":
+        return None
+    side = math.isqrt(cells)
+    rows = max(i for i in range(1, side + 1) if side % i == 0 and i * i <= side)  # of a box
+    row, column = torch.arange(cells) // side, torch.arange(cells) % side
+    if kind == "units":
+        sets = [row, column, row // rows * rows + column // (side // rows)]
+        near = torch.stack([group[:, None] == group for group in sets])
+    else:
+        apart = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs())
+        near = (apart <= config["attention_radius"])[None]
+    seen = torch.ones(config["num_heads"], tokens, tokens, dtype=torch.bool)
+    seen[:, tokens - cells:, tokens - cells:] = near[torch.arange(config["num_heads"]) % len(near)]
+    return seen
+
+
 class Attention(torch.nn.Module):
     def __init__(self, config, tokens):
         super().__init__()
@@ -42,6 +61,7 @@ class Attention(torch.nn.Module):
         frequency = config["rope_theta"] ** (-torch.arange(0, self.dim, 2).float() / self.dim)
         angle = torch.outer(torch.arange(tokens).float(), frequency).repeat(1, 2)
         self.cos, self.sin = angle.cos(), angle.sin()  # [tokens, dim], f32 whatever the model computes in
+        self.seen = what_heads_see(config, tokens)
 
     def rotate(self, x):
         first, second = x.float().chunk(2, dim=-1)
@@ -52,7 +72,7 @@ class Attention(torch.nn.Module):
         q, k, v = self.qkv_proj(x).view(batch, tokens, 3 * self.heads, self.dim).transpose(1, 2).chunk(3, dim=1)
         if self.rope:
             q, k = self.rotate(q), self.rotate(k)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, self.seen)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, tokens, -1))
 
 
