@@ -10,6 +10,7 @@
 #include "config/train_config.h"
 #include "engine/cli.h"
 #include "engine/train/adapt.h"
+#include "engine/train/average.h"
 #include "engine/train/trainer.h"
 
 enum { EXIT_USAGE = 2 };
@@ -25,6 +26,7 @@ static const char usage_text[] =
     "usage: trm-train --config FILE --out DIR [--set KEY=VALUE ...] [--resume]\n"
     "       trm-train --adapt TASK.json --model FILE --out FILE [--seconds N] [--updates N] [--augment N] [--lr X]\n"
     "                 [--seed N]\n"
+    "       trm-train --average --out FILE CHECKPOINT CHECKPOINT ...\n"
     "\n"
     "Trains a tiny recursive model and writes checkpoints that trm-server serves.\n"
     "\n"
@@ -41,6 +43,9 @@ static const char usage_text[] =
     "  --augment N       augmentations that are learnt beside the task itself (default 31)\n"
     "  --lr X            learning rate of the weights (default 1e-3)\n"
     "  --seed N          of all chance (default 0)\n"
+    "\n"
+    "  --average         writes the mean of the weights of several runs of one model, where one started from another;\n"
+    "                    often better than each of them\n"
     "\n"
     "  --help, --version\n"
     "\n"
@@ -144,18 +149,35 @@ static int adapt(const char *path, struct train_adapt_options options) {
     return status == TRM_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int average(const char *const *paths, int count, const char *command, const char *out) {
+    trm_error err = {""};
+    if (train_average(paths, count, command, out, &err) != TRM_OK) {
+        fprintf(stderr, "trm-train: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv) {
-    static const struct option long_options[] = {
-        {"config", required_argument, NULL, 'c'},  {"out", required_argument, NULL, 'o'},
-        {"set", required_argument, NULL, 's'},     {"resume", no_argument, NULL, 'r'},
-        {"adapt", required_argument, NULL, 'a'},   {"model", required_argument, NULL, 'm'},
-        {"seconds", required_argument, NULL, 't'}, {"updates", required_argument, NULL, 'u'},
-        {"augment", required_argument, NULL, 'g'}, {"lr", required_argument, NULL, 'l'},
-        {"seed", required_argument, NULL, 'S'},    {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
+                                                 {"out", required_argument, NULL, 'o'},
+                                                 {"set", required_argument, NULL, 's'},
+                                                 {"resume", no_argument, NULL, 'r'},
+                                                 {"adapt", required_argument, NULL, 'a'},
+                                                 {"model", required_argument, NULL, 'm'},
+                                                 {"seconds", required_argument, NULL, 't'},
+                                                 {"updates", required_argument, NULL, 'u'},
+                                                 {"augment", required_argument, NULL, 'g'},
+                                                 {"lr", required_argument, NULL, 'l'},
+                                                 {"seed", required_argument, NULL, 'S'},
+                                                 {"average", no_argument, NULL, 'A'},
+                                                 {"help", no_argument, NULL, 'h'},
+                                                 {"version", no_argument, NULL, 'v'},
+                                                 {NULL, 0, NULL, 0}};
     struct train_run_options options = {.stop = &stop_requested};
     struct train_adapt_options adapting = {.augment = TRAIN_ADAPT_AUGMENT, .lr = TRAIN_ADAPT_LR};
     const char *config = NULL, *task = NULL, *only_adapt = NULL;
+    bool averages = false;
     long number = 0;
     const char **sets = calloc((size_t)argc, sizeof *sets);
     char *command = join(argc, argv);
@@ -213,6 +235,9 @@ int main(int argc, char **argv) {
                 code = usage_error("--seed wants a number from 0 to 2147483647");
             adapting.seed = (uint64_t)number;
             break;
+        case 'A':
+            averages = true;
+            break;
         case 'h':
             fputs(usage_text, stdout);
             code = EXIT_SUCCESS;
@@ -225,7 +250,9 @@ int main(int argc, char **argv) {
             code = EXIT_USAGE;
         }
     }
-    if (code < 0 && optind < argc)
+    if (code < 0 && averages && (task || only_adapt || config || set_count > 0 || options.resume || !options.dir))
+        code = usage_error("--average wants --out, checkpoints and nothing else");
+    if (code < 0 && !averages && optind < argc)
         code = usage_error("arguments without an option are not understood");
     if (code < 0 && task && (config || set_count > 0 || options.resume))
         code = usage_error("--adapt goes without --config, --set and --resume");
@@ -233,7 +260,7 @@ int main(int argc, char **argv) {
         code = usage_error("--adapt needs --model and --out");
     if (code < 0 && !task && only_adapt)
         code = usage_error("an option that is for --adapt, without it");
-    if (code < 0 && !task && (!config || !options.dir))
+    if (code < 0 && !task && !averages && (!config || !options.dir))
         code = usage_error("--config and --out are needed");
     if (code < 0) {
         const struct sigaction action = {.sa_handler = request_stop};
@@ -241,7 +268,9 @@ int main(int argc, char **argv) {
         sigaction(SIGTERM, &action, NULL);
         adapting.command = options.command = command;
         adapting.out = options.dir;
-        code = task ? adapt(task, adapting) : run(config, sets, set_count, &options);
+        code = averages ? average((const char *const *)argv + optind, argc - optind, command, options.dir)
+               : task   ? adapt(task, adapting)
+                        : run(config, sets, set_count, &options);
     }
     free(command);
     free(sets);

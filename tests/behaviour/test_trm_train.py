@@ -231,6 +231,8 @@ LEVERS = {
     "data that changes": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 0, 0, 0], "count": 50, '
                           '"final_weight": 0}, {"generate": "sudoku", "size": 4, "classes": [0, 1, 0, 0], "count": 50, '
                           '"weight": 0, "final_weight": 1}]', 'curriculum={"from": 0.1, "to": 0.9}'],
+    "clues from the answer": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 200, "seed": 1, '
+                              '"reveal": 3}]'],
     "puzzles without end": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}]'],
     "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
 }
@@ -313,7 +315,51 @@ def test_a_checkpoint_says_how_sure_its_halting_head_must_be(config, tmp_path, s
     assert server.solve("1...............", verify=False, halt_threshold=90)["steps"] == 4
 
 
-@pytest.mark.parametrize("arguments, code", [([], 2), (["--config", "x"], 2), (["--bogus"], 2), (["stray"], 2),
+def average(out, *checkpoints):
+    return subprocess.run([str(TRAIN), "--average", "--out", str(out), *map(str, checkpoints)], capture_output=True,
+                          text=True, timeout=60)
+
+
+def test_an_average_lies_in_the_middle_of_its_checkpoints_and_says_what_they_are(finished, tmp_path):
+    def weights(path):
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        start, end = json.loads(data[8:8 + size])["L_level.layers.0.mlp.gate_up_proj.weight"]["data_offsets"]
+        return struct.unpack(f"<{(end - start) // 4}f", data[8 + size + start:8 + size + end])
+
+    out = tmp_path / "mean.safetensors"
+    parts = [finished / f"step_{step}.safetensors" for step in (30, 120, 240)]
+    result = average(out, *parts)
+    assert result.returncode == 0, result.stderr
+    assert weights(parts[0]) != weights(parts[2])
+    for mean, *values in zip(weights(out), *map(weights, parts)):
+        assert mean == pytest.approx(sum(values) / 3, abs=1e-6)
+    meta, source = metadata(out), metadata(parts[0])
+    assert [meta[key] for key in ("config", "puzzle", "halt_threshold")] == \
+           [source[key] for key in ("config", "puzzle", "halt_threshold")]
+    provenance = json.loads(meta["provenance"])
+    assert "--average" in provenance["command"]
+    assert [part["updates"] for part in provenance["average_of"]] == [30, 120, 240]
+    assert ["settings" in part for part in provenance["average_of"]] == [True, False, False]
+    csv = tmp_path / "puzzles.csv"
+    subprocess.run([str(BUILD / "trm-data"), "generate", "sudoku", "--size", "4", "--count", "8", "--out", str(csv)],
+                   check=True, capture_output=True, timeout=60)
+    subprocess.run([str(BUILD / "trm-eval"), "--model", str(out), "--data", str(csv)], check=True, timeout=60)
+
+
+def test_an_average_of_what_does_not_belong_together_is_refused(config, finished, tmp_path):
+    out, one = tmp_path / "mean.safetensors", finished / "step_240.safetensors"
+    assert train(config, tmp_path / "other", "--set", "steps=1", "--set", "model.L_cycles=2").returncode == 0
+    for checkpoints, why in [((one,), "two checkpoints"), ((one, tmp_path / "none"), "none"),
+                             ((one, tmp_path / "other" / "step_1.safetensors"), "configuration"),
+                             ((Path("server/models/arc.safetensors"), one), "ARC")]:
+        result = average(out, *checkpoints)
+        assert result.returncode == 1 and why in result.stderr, result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("arguments, code", [([], 2), (["--average", "x"], 2),
+                                             (["--average", "--out", "x", "--resume", "y", "z"], 2), (["--config", "x"], 2), (["--bogus"], 2), (["stray"], 2),
                                              (["--help"], 0), (["--version"], 0)])
 def test_usage(arguments, code):
     assert subprocess.run([str(TRAIN), *arguments], capture_output=True, timeout=60).returncode == code

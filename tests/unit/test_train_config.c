@@ -324,6 +324,8 @@ static void the_presets_are_valid(void **state) {
     check_preset("config/train/maze-hard-30.json", 901, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-30-low.json", 901, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard-30-lower.json", 901, 64, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard-30-longer.json", 901, 64, MODEL_ATTENTION_NEAR);
+    check_preset("config/train/maze-hard-30-explore.json", 901, 64, MODEL_ATTENTION_NEAR);
     check_preset("config/train/maze-hard.json", 901, 64, MODEL_ATTENTION_NEAR);
 
     if (conf_train_load("config/train/sudoku-wide.json", NULL, 0, &conf, &err) != TRM_OK)
