@@ -260,23 +260,38 @@ INLINE void weigh(const struct head *h, int b) {
     }
 }
 
+/* A part of the places that a sum runs over: where they lie, and what each of them counts. */
+struct share {
+    int count;
+    size_t from[GROUP];
+    lanes weight[GROUP];
+};
+
+/* out[c][at] (+)= sum of the share's weights * xt[c], for every channel. */
+INLINE void sum_share(const struct head *h, const struct share *share, const float *xt, bool adds, size_t at,
+                      float *out) {
+    const size_t places = (size_t)h->table->places;
+    for (int c = 0; c < h->dim; c++) {
+        lanes sum = {0};
+        if (adds)
+            sum = load(out + (size_t)c * places + at);
+        for (int i = 0; i < share->count; i++)
+            sum += share->weight[i] * load(xt + (size_t)c * places + share->from[i]);
+        store(out + (size_t)c * places + at, sum);
+    }
+}
+
 /* out[c] of block b = sum over its keys of weights * x, x turned and, for tokens before the cells, in rows. */
 INLINE void mix(const struct head *h, int b, float *weights, const float *xt, const float *x, float *out) {
     const struct op_reach_table *table = h->table;
     const size_t places = (size_t)table->places, at = queries_at(table, b);
     for (int first = 0; first < h->span; first += GROUP) {
-        const int count = h->span - first < GROUP ? h->span - first : GROUP;
-        lanes weight[GROUP];
-        for (int i = 0; i < count; i++)
-            weight[i] = load(weights_at(h, weights, first + i, at));
-        for (int c = 0; c < h->dim; c++) {
-            lanes sum = {0};
-            if (first > 0)
-                sum = load(out + (size_t)c * places + at);
-            for (int i = 0; i < count; i++)
-                sum += weight[i] * load(xt + (size_t)c * places + keys_at(table, b, first + i));
-            store(out + (size_t)c * places + at, sum);
+        struct share share = {.count = h->span - first < GROUP ? h->span - first : GROUP};
+        for (int i = 0; i < share.count; i++) {
+            share.from[i] = keys_at(table, b, first + i);
+            share.weight[i] = load(weights_at(h, weights, first + i, at));
         }
+        sum_share(h, &share, xt, first > 0, at, out);
     }
     for (int i = 0; i < table->reach.prefix; i++) {
         const lanes weight = load(weights_at(h, weights, h->span + i, at));
@@ -290,20 +305,13 @@ INLINE void mix(const struct head *h, int b, float *weights, const float *xt, co
 /* dx[c] of the cells of block b = sum over the queries that see them of their weights * y: the turn of mix(). */
 INLINE void collect(const struct head *h, int b, float *weights, const float *yt, float *dxt) {
     const struct op_reach_table *table = h->table;
-    const size_t places = (size_t)table->places, at = queries_at(table, b);
     for (int first = 0; first < h->span; first += GROUP) {
-        const int count = h->span - first < GROUP ? h->span - first : GROUP;
-        lanes weight[GROUP];
-        for (int j = 0; j < count; j++)
-            weight[j] = load(weights_at(h, weights, seen_as(table, b, first + j), viewers_at(table, b, first + j)));
-        for (int c = 0; c < h->dim; c++) {
-            lanes sum = {0};
-            if (first > 0)
-                sum = load(dxt + (size_t)c * places + at);
-            for (int j = 0; j < count; j++)
-                sum += weight[j] * load(yt + (size_t)c * places + viewers_at(table, b, first + j));
-            store(dxt + (size_t)c * places + at, sum);
+        struct share share = {.count = h->span - first < GROUP ? h->span - first : GROUP};
+        for (int j = 0; j < share.count; j++) {
+            share.from[j] = viewers_at(table, b, first + j);
+            share.weight[j] = load(weights_at(h, weights, seen_as(table, b, first + j), share.from[j]));
         }
+        sum_share(h, &share, yt, first > 0, queries_at(table, b), dxt);
     }
 }
 
@@ -416,7 +424,7 @@ INLINE void prefix_backward(const struct head *h, int token, const float *d, flo
     scatter_prefix(h, h->line, d, h->dvt, dv);
 }
 
-/* ---- all heads; `dim` is a constant wherever these are inlined ---- */
+/* ---- all heads; `dim` and `span` are constants where it pays ---- */
 
 INLINE void forward(const float *qkv, const struct op_reach_table *table, int heads, int dim, int span, float *room,
                     float *out) {
