@@ -342,6 +342,8 @@ static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
     if (conf->min_halt_steps > conf->model.halt_max_steps)
         return trm_fail(err, TRM_INVALID, "min_halt_steps: %d is more than halt_max_steps, %d", conf->min_halt_steps,
                         conf->model.halt_max_steps);
+    if (conf->hint_prob > 0 && strcmp(conf->puzzle, "sudoku") != 0)
+        return trm_fail(err, TRM_INVALID, "hint_prob: is for Sudoku; \"puzzle\" is \"%s\"", conf->puzzle);
     if (conf->curriculum.from > conf->curriculum.to)
         return trm_fail(err, TRM_INVALID, "curriculum.from: %g is after curriculum.to, %g", conf->curriculum.from,
                         conf->curriculum.to);

@@ -79,6 +79,7 @@ struct conf_train {
     enum train_loss_kind loss; /* "stablemax" | "softmax" */
     double halt_loss_weight;   /* 0.5 */
     int min_halt_steps;        /* 1: a halt before this step is not accepted; at most halt_max_steps */
+    double hint_prob;          /* 0; of a Sudoku: after a step a cell that is still wrong becomes a clue so often */
     double halt_threshold;     /* 0; logit above which servers let the finished model halt: metadata of checkpoints */
     struct {
         int rows;                  /* 0; puzzles of a batch that the token loss never learns from */

@@ -219,6 +219,7 @@ const struct conf_field conf_train_fields[] = {
      .offset = offsetof(struct conf_train, min_halt_steps),
      .min = 1,
      .max = 10000},
+    {.key = "hint_prob", .kind = CONF_FIELD_NUMBER, .offset = offsetof(struct conf_train, hint_prob), .max = 1},
     {.key = "halt_threshold",
      .kind = CONF_FIELD_NUMBER,
      .offset = offsetof(struct conf_train, halt_threshold),

@@ -8,6 +8,7 @@
 #include "engine/data/puzzle.h"
 #include "engine/model_internal.h"
 #include "engine/noise.h"
+#include "engine/search.h"
 
 struct slot {
     bool busy;
@@ -17,10 +18,11 @@ struct slot {
     int began;          /* steps that were done when it began */
     int image;          /* that `input` is of the puzzle; 0: itself */
     int32_t puzzle_identifier;
-    float *state;    /* [latents, tokens, hidden]; one allocation, with what follows */
-    int32_t *tokens; /* [seq_len] the puzzle */
-    int32_t *input;  /* [seq_len] what the model sees */
-    int32_t *answer; /* [seq_len] */
+    float *state;         /* [latents, tokens, hidden]; one allocation, with what follows */
+    int32_t *tokens;      /* [seq_len] the puzzle */
+    int32_t *input;       /* [seq_len] what the model sees */
+    int32_t *answer;      /* [seq_len] */
+    struct search search; /* its nodes are in the same allocation, where the model's puzzles can be guessed */
 };
 
 /* The whole of a slot, taken out of its batch. */
@@ -37,30 +39,44 @@ struct trm_batch {
 
     /* Of the image that is being looked at; a slot keeps only its number. */
     struct data_symmetry symmetry;
-    int32_t raw[PUZZLE_MAX_CELLS];     /* [seq_len] the answer to it */
-    int32_t guessed[PUZZLE_MAX_CELLS]; /* [seq_len] the puzzle with guesses, on its way to an input */
+    int32_t raw[PUZZLE_MAX_CELLS]; /* [seq_len] the answer to it */
 };
 
 static const struct model_config *config_of(const trm_batch *batch) {
     return batch->model->weights->plain.config;
 }
 
-size_t trm_slot_bytes(const trm_model *model) {
+/* Of a slot's arrays, in their order in memory. */
+struct slot_sizes {
+    size_t state, tokens, nodes; /* bytes */
+};
+
+static struct slot_sizes sizes_of(const trm_model *model) {
     const struct model_tensors *w = &model->weights->plain;
-    return model_state_size(w->config, w->layout) * sizeof(float) + 3 * (size_t)w->config->seq_len * sizeof(int32_t);
+    const size_t state = model_state_size(w->config, w->layout) * sizeof(float);
+    const size_t tokens = 3 * (size_t)w->config->seq_len * sizeof(int32_t);
+    return (struct slot_sizes){state, tokens,
+                               trm_model_has_guesses(model) ? SEARCH_NODES * sizeof(struct search_node) : 0};
+}
+
+size_t trm_slot_bytes(const trm_model *model) {
+    const struct slot_sizes sizes = sizes_of(model);
+    return sizes.state + sizes.tokens + sizes.nodes;
 }
 
 /* Memory for a slot that has none. */
 static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *err) {
-    const struct model_tensors *w = &model->weights->plain;
-    float *state = calloc(1, trm_slot_bytes(model));
-    if (!state)
+    const struct slot_sizes sizes = sizes_of(model);
+    const int seq_len = model->info.seq_len;
+    char *memory = calloc(1, trm_slot_bytes(model));
+    if (!memory)
         return trm_fail_memory(err, trm_slot_bytes(model));
-    int32_t *tokens = (void *)(state + model_state_size(w->config, w->layout));
-    *slot = (struct slot){.state = state,
+    int32_t *tokens = (void *)(memory + sizes.state);
+    *slot = (struct slot){.state = (void *)memory,
                           .tokens = tokens,
-                          .input = tokens + w->config->seq_len,
-                          .answer = tokens + 2 * w->config->seq_len};
+                          .input = tokens + seq_len,
+                          .answer = tokens + 2 * seq_len,
+                          .search.nodes = sizes.nodes ? (void *)(memory + sizes.state + sizes.tokens) : NULL};
     return TRM_OK;
 }
 
@@ -151,32 +167,23 @@ static void recall_symmetry(trm_batch *batch, const struct slot *slot) {
                       slot->options.seed + slot->variation, &batch->symmetry);
 }
 
-/* Sets guesses apart from the symmetries, which are drawn by the same numbers. */
-static const uint64_t GUESS_SEED = 0x6775657373000000;
-
-/* The slot's puzzle, or from its second beginning on the puzzle with guesses. */
-static const int32_t *puzzle_to_try(trm_batch *batch, const struct slot *slot) {
-    const struct trm_solve_options *o = &slot->options;
-    if (o->guesses == 0 || slot->report.step == 0)
-        return slot->tokens;
-    data_puzzle_guess(batch->model->info.puzzle, config_of(batch)->seq_len, slot->tokens, slot->answer, o->guesses,
-                      (o->seed + slot->variation) ^ GUESS_SEED, batch->guessed);
-    return batch->guessed;
+/* The model is to see an image of the slot's puzzle. */
+static void show_image(trm_batch *batch, struct slot *slot) {
+    const int cells = config_of(batch)->seq_len;
+    if (slot->image > 0) {
+        recall_symmetry(batch, slot);
+        data_symmetry_apply(&batch->symmetry, cells, slot->tokens, slot->input);
+    } else {
+        memcpy(slot->input, slot->tokens, (size_t)cells * sizeof *slot->input);
+    }
 }
 
 /* Begins with a variation of the slot's puzzle: its input, and latents at their initial values. */
 static void begin(trm_batch *batch, struct slot *slot, uint64_t variation) {
-    const int cells = config_of(batch)->seq_len;
     slot->variation = variation;
     slot->began = slot->report.step;
-    const int32_t *puzzle = puzzle_to_try(batch, slot);
     slot->image = slot->options.images > 1 ? (int)(variation % (uint64_t)slot->options.images) : 0;
-    if (slot->image > 0) {
-        recall_symmetry(batch, slot);
-        data_symmetry_apply(&batch->symmetry, cells, puzzle, slot->input);
-    } else {
-        memcpy(slot->input, puzzle, (size_t)cells * sizeof *slot->input);
-    }
+    show_image(batch, slot);
     model_state_reset(&batch->model->weights->plain, slot->state);
 }
 
@@ -202,6 +209,8 @@ trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_i
     memcpy(slot->tokens, tokens, bytes);
     memcpy(slot->answer, tokens, bytes); /* the best answer before the first step */
     begin(batch, slot, (uint64_t)options->variation);
+    if (options->guesses > 0)
+        trm_search_begin(&slot->search);
     batch->busy++;
     *slot_number = number;
     return TRM_OK;
@@ -307,13 +316,51 @@ static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
 
 /* ---- stepping ---- */
 
-/* Before a step: another variation if it is time for that, and the noise of the one there is. */
+/* Whether the slot's try has had its steps. The puzzle itself is tried for twice as long as one with guesses. */
+static bool is_over(const struct slot *slot) {
+    const struct trm_solve_options *o = &slot->options;
+    const bool is_root = o->guesses > 0 && slot->search.current == 0;
+    return o->restart_steps > 0 && (slot->report.step - slot->began) / (is_root ? 2 : 1) >= o->restart_steps;
+}
+
+/* Begins with the next guesses, or goes on with them if they add one to the last; without any left as it is. */
+static void guess(trm_batch *batch, struct slot *slot) {
+    bool onward;
+    if (!trm_search_next(&slot->search, &onward))
+        return;
+    slot->began = slot->report.step;
+    show_image(batch, slot);
+    trm_search_apply(&slot->search, slot->input);
+    if (!onward)
+        model_state_reset(&batch->model->weights->plain, slot->state);
+}
+
+/* Before a step: another try if it is time for that, and the noise of the one there is. */
 static void prepare(trm_batch *batch, struct slot *slot, size_t state_size) {
     const struct trm_solve_options *o = &slot->options;
-    if (o->restart_steps > 0 && slot->report.step - slot->began >= o->restart_steps)
+    if (is_over(slot) && o->guesses > 0)
+        guess(batch, slot);
+    else if (is_over(slot))
         begin(batch, slot, slot->variation + (uint64_t)o->stride);
     if (o->noise > 0 && slot->variation >= (uint64_t)(o->images > 1 ? o->images : 1))
         trm_noise_add(o->noise, o->seed + slot->variation, slot->report.step - slot->began, state_size, slot->state);
+}
+
+/* Sets guesses apart from symmetries and noise, which are drawn by the same numbers. */
+static const uint64_t GUESS_SEED = 0x6775657373000000;
+
+/* After a step that did not solve the puzzle, when it is time for guesses: makes them of what the model says. */
+static void branch(trm_batch *batch, struct slot *slot, const float *logits) {
+    const struct trm_solve_options *o = &slot->options;
+    const struct search_view view = {.puzzle = batch->model->info.puzzle,
+                                     .cells = config_of(batch)->seq_len,
+                                     .vocab = config_of(batch)->vocab_size,
+                                     .tokens = slot->input,
+                                     .logits = logits};
+    if (slot->variation == 0)
+        trm_search_branch(&slot->search, &view, o->guesses);
+    else
+        trm_search_branch_at_random(&slot->search, &view, o->guesses, (o->seed + slot->variation) ^ GUESS_SEED);
 }
 
 /* After a step: what chunk member i says of its puzzle. */
@@ -332,6 +379,8 @@ static void take_answer(trm_batch *batch, struct slot *slot, int i) {
     if (slot->options.keep_given)
         data_puzzle_keep_given(batch->model->info.puzzle, c->seq_len, slot->tokens, slot->answer);
     report->halt = decide(batch, slot);
+    if (slot->options.guesses > 0 && report->halt == TRM_RUNNING && is_over(slot))
+        branch(batch, slot, infer_logits(batch->machine, i));
 }
 
 static trm_status step_chunk(trm_batch *batch, struct slot *const *members, int count, trm_error *err) {

@@ -32,7 +32,7 @@ struct proto_options {
     bool every_rollout;              /* a stream shows all rollouts, not only the one that leads */
     int augment; /* images of each puzzle that are tried, or augmentations of an ARC task that vote, >= 1; 1: itself */
     int restart_steps; /* a try begins again after so many steps that did not end it; 0: never */
-    int guesses;       /* cells of its last answer at most that a try begins again with; 0: none */
+    int guesses;       /* cells at most that a try takes for clues; 0: none */
     int priority;      /* -10 .. 10; higher ones are served first */
 };
 

@@ -44,23 +44,17 @@ bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells) {
     return kind == TRM_PUZZLE_SUDOKU && side_of(kind, cells) > 0;
 }
 
-void data_puzzle_guess(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer, int most,
-                       uint64_t seed, int32_t *guessed) {
-    uint8_t grid[3][SUDOKU_MAX_CELLS] = {{0}}; /* puzzle, answer, guessed: 0 is blank, and whatever is no digit */
-    struct data_rng rng;
-    memcpy(guessed, puzzle, (size_t)cells * sizeof *guessed);
+void data_puzzle_candidates(enum trm_puzzle kind, int cells, const int32_t *puzzle, uint16_t *candidates) {
+    uint8_t grid[SUDOKU_MAX_CELLS]; /* 0 is blank, and whatever is no digit */
+    memset(candidates, 0, (size_t)cells * sizeof *candidates);
     if (!data_puzzle_has_guesses(kind, cells))
         return;
     const int size = side_of(kind, cells);
-    for (int i = 0; i < cells; i++) {
-        grid[0][i] = puzzle[i] >= 1 && puzzle[i] <= size + 1 ? (uint8_t)(puzzle[i] - 1) : 0;
-        grid[1][i] = answer[i] >= 1 && answer[i] <= size + 1 ? (uint8_t)(answer[i] - 1) : 0;
-    }
-    data_rng_seed(&rng, seed);
-    data_sudoku_guess(size, grid[0], grid[1], most, &rng, grid[2]);
     for (int i = 0; i < cells; i++)
-        if (grid[2][i] != grid[0][i])
-            guessed[i] = grid[2][i] + 1;
+        grid[i] = puzzle[i] >= 1 && puzzle[i] <= size + 1 ? (uint8_t)(puzzle[i] - 1) : 0;
+    data_sudoku_candidates(size, grid, candidates);
+    for (int i = 0; i < cells; i++)
+        candidates[i] = (uint16_t)(candidates[i] << 1); /* digit d is token d + 1 */
 }
 
 int data_puzzle_images(enum trm_puzzle kind, int cells) {

@@ -22,13 +22,12 @@ bool data_puzzle_verify(enum trm_puzzle kind, int cells, const int32_t *puzzle, 
  * the rules are not known. Both are [cells] tokens, of any value. */
 void data_puzzle_keep_given(enum trm_puzzle kind, int cells, const int32_t *puzzle, int32_t *answer);
 
-/* Whether data_puzzle_guess() knows such puzzles. */
+/* Whether cells of such puzzles can be guessed: whether data_puzzle_candidates() knows them. */
 bool data_puzzle_has_guesses(enum trm_puzzle kind, int cells);
 
-/* The puzzle with up to `most` cells of an answer to it taken for clues, as data_sudoku_guess() draws them from `seed`.
- * All three are [cells] tokens, of any value; `guessed` is an array of its own. */
-void data_puzzle_guess(enum trm_puzzle kind, int cells, const int32_t *puzzle, const int32_t *answer, int most,
-                       uint64_t seed, int32_t *guessed);
+/* Which tokens a cell may have by the rules and the cells that are given: bit t for token t. 0 for a cell that is
+ * given, and everywhere where the rules are not known. puzzle [cells] tokens, of any value; candidates [cells]. */
+void data_puzzle_candidates(enum trm_puzzle kind, int cells, const int32_t *puzzle, uint16_t *candidates);
 
 /* How many images a puzzle has, itself among them: 1 where no symmetry is known, 8 of a maze, more than anyone wants of
  * a Sudoku. */

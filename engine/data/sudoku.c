@@ -52,28 +52,21 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer) 
     return data_sudoku_consistent(size, answer, &a, &b);
 }
 
-void data_sudoku_guess(int size, const uint8_t *puzzle, const uint8_t *answer, int most, struct data_rng *rng,
-                       uint8_t *guessed) {
-    uint8_t filled[SUDOKU_MAX_CELLS], count[3][SUDOKU_MAX_SIZE][SUDOKU_MAX_SIZE + 1] = {0}; /* as in consistent() */
-    int order[SUDOKU_MAX_CELLS];
-    const int cells = size * size, wanted = 1 + data_rng_below(rng, most);
-    for (int cell = 0; cell < cells; cell++) {
+void data_sudoku_candidates(int size, const uint8_t *puzzle, uint16_t *candidates) {
+    /* [unit kind: row, column, box][unit]: bit d if digit d stands there */
+    uint16_t taken[3][SUDOKU_MAX_SIZE] = {0};
+    for (int cell = 0; cell < size * size; cell++) {
         const int row = cell / size, col = cell % size;
-        filled[cell] = puzzle[cell] ? puzzle[cell] : answer[cell];
-        guessed[cell] = puzzle[cell];
-        count[0][row][filled[cell]]++;
-        count[1][col][filled[cell]]++;
-        count[2][data_sudoku_box_of(size, row, col)][filled[cell]]++;
+        const uint16_t digit = (uint16_t)(1u << puzzle[cell]);
+        taken[0][row] |= digit;
+        taken[1][col] |= digit;
+        taken[2][data_sudoku_box_of(size, row, col)] |= digit;
     }
-    data_rng_permute(rng, cells, order);
-    for (int i = 0, taken = 0; i < cells && taken < wanted; i++) {
-        const int cell = order[i], digit = filled[cell], row = cell / size, col = cell % size;
-        const bool alone = count[0][row][digit] == 1 && count[1][col][digit] == 1 &&
-                           count[2][data_sudoku_box_of(size, row, col)][digit] == 1;
-        if (puzzle[cell] || digit == 0 || !alone)
-            continue;
-        guessed[cell] = (uint8_t)digit;
-        taken++;
+    const unsigned digits = (2u << size) - 2;
+    for (int cell = 0; cell < size * size; cell++) {
+        const int row = cell / size, col = cell % size;
+        const unsigned seen = taken[0][row] | taken[1][col] | taken[2][data_sudoku_box_of(size, row, col)];
+        candidates[cell] = puzzle[cell] ? 0 : (uint16_t)(digits & ~seen);
     }
 }
 

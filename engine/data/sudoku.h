@@ -28,12 +28,9 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer);
 /* Finds two equal clues in one row, column or box: false and their cells in *a < *b, true if none. */
 bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b);
 
-/* Guesses: a copy of `puzzle` in which some blanks, at least one and at most `most`, a number and cells drawn at
- * random, are filled as in `answer`. Only from cells whose digit has no second place in a row, column or box of the
- * answer with the puzzle's clues put back; none where there is no such cell. `answer` may hold any values, also blanks.
- */
-void data_sudoku_guess(int size, const uint8_t *puzzle, const uint8_t *answer, int most, struct data_rng *rng,
-                       uint8_t *guessed);
+/* Which digits a blank cell may have by the clues in its row, column and box: bit d for digit d; 0 for a clue.
+ * candidates [size * size]. */
+void data_sudoku_candidates(int size, const uint8_t *puzzle, uint16_t *candidates);
 
 /* Counts solutions up to `limit` (1 or 2 is usual) and stores the first in `solution` (may be NULL).
  * The solver knows naked and hidden singles and else tries the digits of the most constrained cell, in

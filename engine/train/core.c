@@ -34,7 +34,7 @@ struct part {
 
 /* What every process must know of a row that one of them has stepped. */
 struct fate {
-    int32_t steps, halted;
+    int32_t steps, halted, hinted;
 };
 
 struct train_core {
@@ -329,6 +329,9 @@ static void admit_rows(train_core *core, struct data_rng *rng, train_next next, 
             int drawn = 2 + data_rng_below(rng, c->halt_max_steps - 1);
             row->min_steps = drawn > row->min_steps ? drawn : row->min_steps;
         }
+        row->hint = TRAIN_NO_HINT;
+        if (core->options.hint_prob > 0.0 && !row->probe && data_rng_uniform(rng) < core->options.hint_prob)
+            row->hint = data_rng_below(rng, INT32_MAX);
         core->batch_ids[i] = row->id;
     }
 }
@@ -406,6 +409,10 @@ static void judge_row(train_core *core, struct shard *shard, struct train_row *r
     const bool confident = c->no_ACT_continue ? q[0] > 0.0f : q[0] > q[1];
     const bool stops = c->halt_max_steps > 1 && confident && row->steps >= row->min_steps;
     row->halted = row->steps >= c->halt_max_steps || stops;
+    row->hinted =
+        row->hint == TRAIN_NO_HINT || row->halted || exact
+            ? TRAIN_NO_HINT
+            : train_wrong_token(logits, row->labels, c->seq_len, c->vocab_size, row->hint % (labelled - correct));
     if (row->halted && labelled > 0 && row->probe)
         add_probe(&shard->probes, row, exact, stops);
     else if (row->halted && labelled > 0)
@@ -558,16 +565,19 @@ static int own_rows(const train_core *core) {
     return core->own_shards * core->per_shard;
 }
 
-/* Which rows have halted, and after how many steps. */
+/* Which rows have halted, and after how many steps, and the hints for those that go on. */
 static trm_status share_fates(train_core *core, trm_error *err) {
     struct train_row *rows = &core->rows[core->first];
     for (int i = core->own_first; i < core->own_first + own_rows(core); i++)
-        core->fates[i] = (struct fate){rows[i].steps, rows[i].halted};
+        core->fates[i] = (struct fate){rows[i].steps, rows[i].halted, rows[i].hinted};
     trm_status status =
         train_comm_share(core->options.comm, core->fates, (size_t)own_rows(core) * sizeof *core->fates, err);
     for (int i = 0; i < core->options.batch_size; i++) {
         rows[i].steps = core->fates[i].steps;
         rows[i].halted = core->fates[i].halted;
+        rows[i].hinted = core->fates[i].hinted;
+        if (rows[i].hinted != TRAIN_NO_HINT)
+            rows[i].inputs[rows[i].hinted] = rows[i].labels[rows[i].hinted];
     }
     return status;
 }

@@ -35,6 +35,7 @@ struct train_core_options {
     enum train_loss_kind loss;
     double halt_loss_weight;
     int min_halt_steps; /* a halt before this step is not accepted */
+    double hint_prob;   /* after a step that leaves a row of no probe wrong: one of its wrong cells becomes an input */
     int probe_rows;     /* of a batch; fewer than batch_size */
     bool probe_halting; /* the halting loss is taken of the probes alone; else of all other rows */
     struct train_optim optimizer;
@@ -48,6 +49,8 @@ struct train_core_options {
     void *cancelled_arg;
 };
 
+enum { TRAIN_NO_HINT = -1 };
+
 /* A carried puzzle. */
 struct train_row {
     int32_t *inputs;   /* [seq_len] */
@@ -58,7 +61,9 @@ struct train_row {
     int32_t steps;     /* supervision steps on this example */
     int32_t halted;    /* 1: replaced at its next visit; all rows start so */
     int32_t min_steps; /* exploration: no halt before this step; drawn anew every step */
-    bool probe;        /* as long as the core lives */
+    int32_t hint; /* which of its wrong cells is to be a hint after this step, if not TRAIN_NO_HINT; drawn anew, too; */
+    int32_t hinted; /* the cell that it was, or TRAIN_NO_HINT */
+    bool probe;     /* as long as the core lives */
 };
 
 /* Sums over the batch of the last step, none divided: lm_loss over the rows that are no probes, the other losses over

@@ -104,6 +104,13 @@ void train_loss_tokens(enum train_loss_kind kind, const float *logits, const int
     *loss_sum = sum + log_sum_total(&logs);
 }
 
+int train_wrong_token(const float *logits, const int32_t *labels, int seq, int vocab, int n) {
+    for (int t = 0; t < seq; t++)
+        if (labels[t] != TRAIN_LABEL_IGNORED && !is_argmax(logits + (long)t * vocab, vocab, labels[t]) && n-- == 0)
+            return t;
+    return -1;
+}
+
 double train_sigmoid(double x) {
     double e = exp(-fabs(x));
     return x >= 0 ? 1.0 / (1.0 + e) : e / (1.0 + e);

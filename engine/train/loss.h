@@ -31,6 +31,10 @@ int train_count_labels(const int32_t *labels, int seq);
 void train_loss_tokens(enum train_loss_kind kind, const float *logits, const int32_t *labels, int seq, int vocab,
                        double scale, float *dlogits, double *loss_sum, int *labelled, int *correct);
 
+/* Which token is the n-th, from 0, of those that are labelled and whose largest logit gets them wrong; -1: there are no
+ * more than n. Arguments as above. */
+int train_wrong_token(const float *logits, const int32_t *labels, int seq, int vocab, int n);
+
 /* Binary cross entropy of the logit q against target in [0, 1]: returns the loss, stores `scale` times
  * its derivative, scale * (sigmoid(q) - target), in *dq. Finite for every finite q. For q_halt the
  * target is 1 when every labelled token is right (also when there is none), else 0. */

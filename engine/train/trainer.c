@@ -204,6 +204,7 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .loss = conf->loss,
                                                .halt_loss_weight = conf->halt_loss_weight,
                                                .min_halt_steps = conf->min_halt_steps,
+                                               .hint_prob = conf->hint_prob,
                                                .probe_rows = conf->probe.rows,
                                                .probe_halting = conf->probe.halting,
                                                .optimizer = conf->optimizer,

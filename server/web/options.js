@@ -24,7 +24,7 @@ export class Options {
       number("augment", "Images", "symmetries to try, itself first", { min: 1, value: 1 }),
       number("restart_steps", "Restart after", "steps, with other noise",
         { min: 1, required: false, placeholder: "never" }),
-      this.guesses = number("guesses", "Guesses", "cells kept at a restart", { min: 0, max: 64, value: 0 }),
+      this.guesses = number("guesses", "Guesses", "cells taken for clues at a restart", { min: 0, max: 64, value: 0 }),
       number("noise", "Noise", "its standard deviation", { min: 0.01, max: 100, step: "any", value: 0.3 }),
       number("seed", "Seed", "of noise and images", { min: 0, max: 9007199254740991, value: 0 }));
     this.element = el("details", { class: "fold" }, el("summary", {}, "Options"), this.form);

@@ -191,6 +191,7 @@ def test_guesses_solve_what_beginning_again_with_noise_does_not(puzzles):
     assert guesses["guesses"] == 6 and guesses["halt_precision"] == 1
     assert guesses["exact_accuracy"] >= noise["exact_accuracy"]
     assert guesses["accuracy_by_step"][:6] == noise["accuracy_by_step"][:6]
+    assert guesses["exact_accuracy"] > guesses["accuracy_by_step"][11]  # 12 steps without a guess
     assert guesses["mean_steps"] != noise["mean_steps"]
 
 

@@ -233,6 +233,7 @@ LEVERS = {
                           '"weight": 0, "final_weight": 1}]', 'curriculum={"from": 0.1, "to": 0.9}'],
     "clues from the answer": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 200, "seed": 1, '
                               '"reveal": 3}]'],
+    "hints": ["hint_prob=0.5"],
     "puzzles without end": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}]'],
     "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
 }

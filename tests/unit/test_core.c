@@ -23,6 +23,7 @@ static const char MODEL[] =
 /* How the cores of a test differ. */
 struct variant {
     bool probe_halting, carry_bf16, last_updates;
+    double hint_prob;
 };
 
 /* A core, its model, and the batch that its rows take in turn. */
@@ -55,6 +56,7 @@ static void create_core(struct fixture *f, const struct variant *variant) {
         .loss = TRAIN_LOSS_STABLEMAX,
         .halt_loss_weight = 0.5,
         .min_halt_steps = 1,
+        .hint_prob = variant->hint_prob,
         .probe_rows = PROBES,
         .probe_halting = variant->probe_halting,
         .optimizer = {.kind = TRAIN_ADAM_ATAN2, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .scale = 1},
@@ -281,6 +283,54 @@ static void a_core_with_fewer_cycles_computes_what_a_model_with_fewer_does(void 
     teardown(&core);
 }
 
+/* How many inputs of a row are what its labels say. */
+static int known_cells(const struct fixture *f, int row) {
+    const struct train_row *r = train_core_row(f->core, row);
+    int known = 0;
+    for (int c = 0; c < CELLS; c++)
+        known += r->inputs[c] == r->labels[c];
+    return known;
+}
+
+static void a_hint_tells_one_cell_to_a_row_that_is_wrong_and_goes_on(void **state) {
+    (void)state;
+    struct fixture f;
+    int before[BATCH];
+    setup_variant(&f, &(struct variant){.hint_prob = 1});
+    for (int i = 0; i < BATCH; i++)
+        for (int c = 0; c < CELLS; c++)
+            f.inputs[i][c] = 1; /* blank: no label */
+    solve(&f, 0);
+    for (int i = 0; i < f.config.halt_max_steps; i++) {
+        for (int row = 0; row < BATCH; row++)
+            before[row] = i == 0 ? 0 : known_cells(&f, row);
+        step(&f);
+        const bool goes_on = i < f.config.halt_max_steps - 1;
+        for (int row = 0; row < BATCH; row++)
+            assert_int_equal(known_cells(&f, row) - before[row], goes_on && row > 0 && row < FIRST_PROBE);
+    }
+    teardown(&f);
+}
+
+static void hints_are_given_as_often_as_asked_for(void **state) {
+    (void)state;
+    struct fixture f;
+    int told = 0, chances = 0;
+    setup_variant(&f, &(struct variant){.hint_prob = 0.25});
+    for (int i = 0; i < 400; i++) {
+        for (int c = 0; c < BATCH * CELLS; c++) /* never twice the same: nothing to learn by heart */
+            f.labels[c / CELLS][c % CELLS] = 2 + data_rng_below(&f.rng, 4);
+        step(&f);
+        for (int row = 0; row < FIRST_PROBE; row++) {
+            chances += !train_core_row(f.core, row)->halted;
+            told += train_core_row(f.core, row)->hinted != TRAIN_NO_HINT;
+        }
+    }
+    assert_in_range(chances, 1000, 2400);
+    assert_in_range(100 * told / chances, 20, 30); /* a standard deviation is about 1 */
+    teardown(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_learnt_from_probes),
@@ -291,6 +341,8 @@ int main(void) {
         cmocka_unit_test(latents_carried_in_16_bits_change_little),
         cmocka_unit_test(a_shorter_gradient_changes_no_answer),
         cmocka_unit_test(a_core_with_fewer_cycles_computes_what_a_model_with_fewer_does),
+        cmocka_unit_test(a_hint_tells_one_cell_to_a_row_that_is_wrong_and_goes_on),
+        cmocka_unit_test(hints_are_given_as_often_as_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -237,7 +237,7 @@ static void the_first_variations_have_no_noise(void **state) {
     trm_model_unref(model);
 }
 
-/* The model answers SOLUTION, so a puzzle that it does not solve has its guesses from there. */
+/* The model answers SOLUTION, whatever is guessed. */
 static void guesses_are_seen_by_the_model_and_not_by_the_verifier(void **state) {
     (void)state;
     trm_model *model = knowing_model(MODEL_TRM, -1, 0, "sudoku");
@@ -255,7 +255,7 @@ static void guesses_are_seen_by_the_model_and_not_by_the_verifier(void **state) 
     trm_model_unref(model);
 }
 
-static void guesses_change_what_comes_after_the_first_beginning(void **state) {
+static void guesses_change_what_comes_after_twice_the_steps_of_a_try(void **state) {
     (void)state;
     if (access(BUNDLED, R_OK) != 0)
         skip();
@@ -263,28 +263,30 @@ static void guesses_change_what_comes_after_the_first_beginning(void **state) {
     trm_error err = {""};
     if (trm_model_open(BUNDLED, &F32, &model, &err) != TRM_OK)
         fail_msg("%s", err.text);
-    /* Not an empty grid: to a model whose attention knows units all of its cells are the same, and so are its answers.
-     */
-    static const char CLUES[] = "000000010400000000020000000000050407008000300001090000300400200050100000000806000";
+    /* One of the hardest (the "Golden Nugget"): what the model solves leaves it with nothing to guess. */
+    static const char CLUES[] = "000000039000010005003050800008090006070002000100400000009080050020000600400700000";
     int32_t puzzle[81];
     for (int i = 0; i < 81; i++)
         puzzle[i] = CLUES[i] - '0' + 1;
-    struct trm_solve_options options = {.verify = true, .min_steps = 99, .max_steps = 4, .restart_steps = 2};
-    float q[3][4] = {{0}}; /* without guesses, with them, and again */
-    for (int run = 0; run < 3; run++) {
+    struct trm_solve_options options = {.verify = true, .min_steps = 99, .max_steps = 20, .restart_steps = 2};
+    float q[4][20] = {{0}}; /* without a restart, with guesses, again, and as another variation */
+    for (int run = 0; run < 4; run++) {
         trm_batch *batch = batch_of(model, 1);
+        options.restart_steps = run == 0 ? 0 : 2;
         options.guesses = run == 0 ? 0 : 9;
+        options.variation = run == 3;
         const struct trm_report *report = trm_batch_report(batch, admit(batch, puzzle, 0, &options));
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 20; i++) {
             step(batch);
             q[run][i] = report->q_halt;
         }
         trm_batch_destroy(batch);
     }
-    assert_memory_equal(q[0], q[0] + 2, 2 * sizeof **q); /* the same beginning twice */
-    assert_memory_equal(q[0], q[1], 2 * sizeof **q);
-    assert_true(q[1][2] != q[0][2] && q[1][3] != q[0][3]);
+    assert_memory_equal(q[0], q[1], 4 * sizeof **q); /* the puzzle itself has twice as long */
+    assert_true(q[1][4] != q[0][4] && q[1][6] != q[0][6]);
     assert_memory_equal(q[1], q[2], sizeof *q);
+    assert_memory_equal(q[1], q[3], 4 * sizeof **q);
+    assert_memory_not_equal(q[1] + 4, q[3] + 4, 16 * sizeof **q); /* which draws an order of its own */
     trm_model_unref(model);
 }
 
@@ -421,7 +423,7 @@ int main(void) {
         cmocka_unit_test(a_restart_is_in_every_respect_another_slots_variation),
         cmocka_unit_test(the_first_variations_have_no_noise),
         cmocka_unit_test(guesses_are_seen_by_the_model_and_not_by_the_verifier),
-        cmocka_unit_test(guesses_change_what_comes_after_the_first_beginning),
+        cmocka_unit_test(guesses_change_what_comes_after_twice_the_steps_of_a_try),
         cmocka_unit_test(images_are_solved_and_their_answers_mapped_back),
         cmocka_unit_test(images_that_a_puzzle_does_not_have_are_refused),
         cmocka_unit_test(slots_halt_when_the_rules_say_so),

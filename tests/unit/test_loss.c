@@ -258,8 +258,19 @@ static void the_halting_loss_is_finite_for_extreme_logits(void **state) {
     assert_true(train_sigmoid(-1e9) == 0.0 && train_sigmoid(1e9) == 1.0);
 }
 
+static void wrong_tokens_are_counted_in_their_order(void **state) {
+    (void)state;
+    const float logits[5][2] = {{0, 1}, {1, 0}, {0, 1}, {1, 0}, {2, 2}};
+    const int32_t labels[5] = {1, 1, TRAIN_LABEL_IGNORED, 1, 1}; /* of equal ones the first is the answer */
+    assert_int_equal(train_wrong_token(*logits, labels, 5, 2, 0), 1);
+    assert_int_equal(train_wrong_token(*logits, labels, 5, 2, 1), 3);
+    assert_int_equal(train_wrong_token(*logits, labels, 5, 2, 2), 4);
+    assert_int_equal(train_wrong_token(*logits, labels, 5, 2, 3), -1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_tokens_are_counted_in_their_order),
         cmocka_unit_test(stablemax_agrees_with_the_golden_table),
         cmocka_unit_test(both_kinds_agree_with_the_golden_tensors),
         cmocka_unit_test(stablemax_gradient_agrees_with_finite_differences),

@@ -157,6 +157,7 @@ static const struct {
     {"pool_size=100", "pool_size: 100 is not a multiple of batch_size, 16"},
     {"shards=17", "shards: 17 is more than batch_size"},
     {"min_halt_steps=9", "min_halt_steps: 9 is more than halt_max_steps, 8"},
+    {"hint_prob=1.5", "hint_prob: must be a number from 0 to 1"},
     {"probe.rows=16", "probe.rows: 16 leave nothing of batch_size, 16"},
     {"probe.halting=true", "probe.halting: needs probe.rows above 0"},
     {"probe={\"generate\":\"sudoku\",\"count\":1}", "probe.size: Sudoku of size 9 needs"},
@@ -230,6 +231,9 @@ static void clues_are_added_to_sudoku_alone(void **state) {
     trm_error err;
     assert_int_equal(load_text(MINIMAL, overrides, 2, &conf, &err), TRM_INVALID);
     assert_string_equal(err.text, "data.0.reveal: is for Sudoku; \"puzzle\" is \"maze\"");
+    const char *const hints[] = {"puzzle=maze", "hint_prob=0.5"};
+    assert_int_equal(load_text(MINIMAL, hints, 2, &conf, &err), TRM_INVALID);
+    assert_string_equal(err.text, "hint_prob: is for Sudoku; \"puzzle\" is \"maze\"");
 }
 
 static void missing_keys_are_named(void **state) {

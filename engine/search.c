@@ -1,0 +1,111 @@
+/* search.c - see search.h. The tree is the caller's; no state here. */
+#include "engine/search.h"
+
+#include <math.h>
+
+#include "engine/data/puzzle.h"
+#include "engine/data/rng.h"
+
+/* Children less probable than this are left out: they would wait for ever. */
+static const float LEAST_PROBABILITY = 0.02f;
+
+void trm_search_begin(struct search *search) {
+    search->nodes[0] = (struct search_node){.tried = true};
+    search->count = 1;
+    search->current = 0;
+}
+
+/* Not normalised, as the loss takes logits that TRM is trained with (train/loss.h): a softmax of them would be
+ * far too sure. */
+static float stablemax(float logit) {
+    return logit >= 0.0f ? logit + 1.0f : 1.0f / (1.0f - logit);
+}
+
+/* The probabilities [PUZZLE_TOKENS] of a cell's tokens, 0 for those not in `allowed`; returns the second largest. */
+static float read_cell(const float *logits, unsigned allowed, int vocab, float *probability) {
+    float total = 0.0f, first = 0.0f, second = 0.0f;
+    for (int t = 0; t < PUZZLE_TOKENS; t++) {
+        probability[t] = t < vocab && (allowed >> t & 1) ? stablemax(logits[t]) : 0.0f;
+        total += probability[t];
+    }
+    for (int t = 0; t < PUZZLE_TOKENS && total > 0.0f; t++) {
+        const float p = probability[t] /= total;
+        second = p > first ? first : p > second ? p : second;
+        first = p > first ? p : first;
+    }
+    return second;
+}
+
+/* The open cell whose second token is likeliest, with its probabilities; -1 where no cell is open. */
+static int choose_cell(const struct search_view *view, float *probability) {
+    uint16_t allowed[PUZZLE_MAX_CELLS];
+    float read[PUZZLE_TOKENS], largest = -1.0f;
+    int chosen = -1;
+    data_puzzle_candidates(view->puzzle, view->cells, view->tokens, allowed);
+    for (int cell = 0; cell < view->cells; cell++) {
+        if (allowed[cell] == 0)
+            continue;
+        const float second =
+            read_cell(view->logits + (size_t)cell * (size_t)view->vocab, allowed[cell], view->vocab, read);
+        if (second <= largest)
+            continue;
+        largest = second;
+        chosen = cell;
+        for (int t = 0; t < PUZZLE_TOKENS; t++)
+            probability[t] = read[t];
+    }
+    return chosen;
+}
+
+/* Standard Gumbel: the largest of log p + noise is a draw by p. */
+static float gumbel(struct data_rng *rng) {
+    return (float)-log(-log(data_rng_uniform(rng) + 0x1p-54));
+}
+
+static void branch(struct search *search, const struct search_view *view, int most, struct data_rng *rng) {
+    struct search_node *node = &search->nodes[search->current];
+    float probability[PUZZLE_TOKENS];
+    if (node->branched || node->depth >= most)
+        return;
+    node->branched = true;
+    const int cell = choose_cell(view, probability);
+    for (int t = 0; t < PUZZLE_TOKENS && cell >= 0 && search->count < SEARCH_NODES; t++) {
+        if (probability[t] < LEAST_PROBABILITY)
+            continue;
+        const float logp = node->logp + logf(probability[t]);
+        search->nodes[search->count++] = (struct search_node){.logp = logp,
+                                                              .key = rng ? logp + gumbel(rng) : logp,
+                                                              .parent = (int16_t)search->current,
+                                                              .cell = (uint16_t)cell,
+                                                              .token = (uint8_t)t,
+                                                              .depth = (uint8_t)(node->depth + 1)};
+    }
+}
+
+void trm_search_branch(struct search *search, const struct search_view *view, int most) {
+    branch(search, view, most, NULL);
+}
+
+void trm_search_branch_at_random(struct search *search, const struct search_view *view, int most, uint64_t seed) {
+    struct data_rng rng;
+    data_rng_seed(&rng, seed ^ (uint64_t)search->current << 32); /* each node its own noise */
+    branch(search, view, most, &rng);
+}
+
+bool trm_search_next(struct search *search, bool *onward) {
+    int next = -1;
+    for (int i = 0; i < search->count; i++)
+        if (!search->nodes[i].tried && (next < 0 || search->nodes[i].key > search->nodes[next].key))
+            next = i;
+    if (next < 0)
+        return false;
+    *onward = search->nodes[next].parent == search->current;
+    search->nodes[next].tried = true;
+    search->current = next;
+    return true;
+}
+
+void trm_search_apply(const struct search *search, int32_t *tokens) {
+    for (int at = search->current; at != 0; at = search->nodes[at].parent)
+        tokens[search->nodes[at].cell] = search->nodes[at].token;
+}

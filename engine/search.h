@@ -1,0 +1,56 @@
+/* search.h - guesses: which cells of a puzzle are taken for known when the model does not solve it as it is.
+ *
+ * A tree over one puzzle. A node is the puzzle with some guesses as clues, its root the puzzle itself. A node that the
+ * model was given without success gets children: of its open cells the one whose second digit is likeliest, once
+ * with each digit that the model gives a chance and the rules allow. Next comes, of all nodes that wait, the one whose
+ * guesses are most probably all right: nothing is tried twice, and no cell for good. (Measured: a right guess
+ * helps as much as it was improbable, so that cells hardly differ in what a try of them is worth; config/train/LOG.md.)
+ *
+ * Tokens and logits are of what the model sees, be it the puzzle or an image of it. A search belongs to the thread that
+ * uses it; nothing here allocates. */
+#ifndef TRM_ENGINE_SEARCH_H
+#define TRM_ENGINE_SEARCH_H
+
+#include "engine/engine.h"
+
+enum { SEARCH_NODES = 1024 };
+
+struct search_node {
+    float logp;     /* logarithm of the probability of its guesses, each as its parent saw it */
+    float key;      /* the node with the largest is tried next: logp, or that with noise */
+    int16_t parent; /* index; the root's is its own */
+    uint16_t cell;  /* of its last guess, */
+    uint8_t token;  /* which is that this token stands there */
+    uint8_t depth;  /* guesses */
+    bool tried, branched;
+};
+
+struct search {
+    struct search_node *nodes; /* [SEARCH_NODES], the owner's memory */
+    int count, current;
+};
+
+/* Begins at the root, which counts as tried. `nodes` must be set. */
+void trm_search_begin(struct search *search);
+
+/* What the model is left with where it does not solve the current node, on which it was given `tokens` [cells] and said
+ * `logits` [cells, vocab]: adds the children, unless it has `most` guesses already or the memory is full. */
+struct search_view {
+    enum trm_puzzle puzzle;
+    int cells, vocab;
+    const int32_t *tokens;
+    const float *logits;
+};
+void trm_search_branch(struct search *search, const struct search_view *view, int most);
+
+/* The same with nodes in a random order, likely ones more often first: an order of its own for each seed. */
+void trm_search_branch_at_random(struct search *search, const struct search_view *view, int most, uint64_t seed);
+
+/* Goes to the next node: false if none waits. *onward: it is a child of the node before, so that the latents there may
+ * go on. */
+bool trm_search_next(struct search *search, bool *onward);
+
+/* Puts the current node's guesses into `tokens`, the puzzle itself. */
+void trm_search_apply(const struct search *search, int32_t *tokens);
+
+#endif
