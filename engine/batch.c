@@ -15,14 +15,15 @@ struct slot {
     struct trm_solve_options options; /* max_steps resolved */
     struct trm_report report;
     uint64_t variation; /* that is being tried */
-    int began;          /* steps that were done when it began */
+    int began;          /* steps that were done when it began, */
+    int lasts;          /* and how many it may take; 0: no limit but max_steps */
     int image;          /* that `input` is of the puzzle; 0: itself */
     int32_t puzzle_identifier;
     float *state;         /* [latents, tokens, hidden]; one allocation, with what follows */
     int32_t *tokens;      /* [seq_len] the puzzle */
     int32_t *input;       /* [seq_len] what the model sees */
     int32_t *answer;      /* [seq_len] */
-    struct search search; /* its nodes are in the same allocation, where the model's puzzles can be guessed */
+    struct search search; /* where the model's puzzles can be guessed */
 };
 
 /* The whole of a slot, taken out of its batch. */
@@ -46,22 +47,26 @@ static const struct model_config *config_of(const trm_batch *batch) {
     return batch->model->weights->plain.config;
 }
 
-/* Of a slot's arrays, in their order in memory. */
+/* Of a slot's arrays, in their order in memory; the last two are there where the model's puzzles can be guessed. */
 struct slot_sizes {
-    size_t state, tokens, nodes; /* bytes */
+    size_t state, tokens, nodes, kept; /* bytes */
 };
 
 static struct slot_sizes sizes_of(const trm_model *model) {
     const struct model_tensors *w = &model->weights->plain;
-    const size_t state = model_state_size(w->config, w->layout) * sizeof(float);
-    const size_t tokens = 3 * (size_t)w->config->seq_len * sizeof(int32_t);
-    return (struct slot_sizes){state, tokens,
-                               trm_model_has_guesses(model) ? SEARCH_NODES * sizeof(struct search_node) : 0};
+    const size_t values = model_state_size(w->config, w->layout);
+    struct slot_sizes sizes = {.state = values * sizeof(float),
+                               .tokens = 3 * (size_t)w->config->seq_len * sizeof(int32_t)};
+    if (trm_model_has_guesses(model)) {
+        sizes.nodes = SEARCH_NODES * sizeof(struct search_node);
+        sizes.kept = SEARCH_KEPT * values * sizeof(op_bf16);
+    }
+    return sizes;
 }
 
 size_t trm_slot_bytes(const trm_model *model) {
     const struct slot_sizes sizes = sizes_of(model);
-    return sizes.state + sizes.tokens + sizes.nodes;
+    return sizes.state + sizes.tokens + sizes.nodes + sizes.kept;
 }
 
 /* Memory for a slot that has none. */
@@ -72,11 +77,12 @@ static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *
     if (!memory)
         return trm_fail_memory(err, trm_slot_bytes(model));
     int32_t *tokens = (void *)(memory + sizes.state);
-    *slot = (struct slot){.state = (void *)memory,
-                          .tokens = tokens,
-                          .input = tokens + seq_len,
-                          .answer = tokens + 2 * seq_len,
-                          .search.nodes = sizes.nodes ? (void *)(memory + sizes.state + sizes.tokens) : NULL};
+    char *nodes = memory + sizes.state + sizes.tokens;
+    *slot = (struct slot){
+        .state = (void *)memory, .tokens = tokens, .input = tokens + seq_len, .answer = tokens + 2 * seq_len};
+    if (sizes.nodes > 0)
+        slot->search = (struct search){
+            .nodes = (void *)nodes, .kept = (void *)(nodes + sizes.nodes), .state_size = sizes.state / sizeof(float)};
     return TRM_OK;
 }
 
@@ -208,6 +214,7 @@ trm_status trm_batch_admit(trm_batch *batch, const int32_t *tokens, int puzzle_i
     slot->report = (struct trm_report){.halt = TRM_RUNNING, .answer = slot->answer};
     memcpy(slot->tokens, tokens, bytes);
     memcpy(slot->answer, tokens, bytes); /* the best answer before the first step */
+    slot->lasts = options->restart_steps;
     begin(batch, slot, (uint64_t)options->variation);
     if (options->guesses > 0)
         trm_search_begin(&slot->search);
@@ -316,22 +323,21 @@ static enum trm_halt decide(const trm_batch *batch, const struct slot *slot) {
 
 /* ---- stepping ---- */
 
-/* Whether the slot's try has had its steps. The puzzle itself is tried for twice as long as one with guesses. */
 static bool is_over(const struct slot *slot) {
-    const struct trm_solve_options *o = &slot->options;
-    const bool is_root = o->guesses > 0 && slot->search.current == 0;
-    return o->restart_steps > 0 && (slot->report.step - slot->began) / (is_root ? 2 : 1) >= o->restart_steps;
+    return slot->lasts > 0 && slot->report.step - slot->began >= slot->lasts;
 }
 
-/* Begins with the next guesses, or goes on with them if they add one to the last; without any left as it is. */
+/* Goes on with the next guesses; without any left as it is. */
 static void guess(trm_batch *batch, struct slot *slot) {
-    bool onward;
-    if (!trm_search_next(&slot->search, &onward))
+    const enum search_step way = trm_search_next(&slot->search, slot->state);
+    if (way == SEARCH_OVER)
         return;
+    const int lasts = slot->options.restart_steps / (way == SEARCH_ANEW ? 2 : 4);
+    slot->lasts = lasts > 1 ? lasts : 1;
     slot->began = slot->report.step;
     show_image(batch, slot);
     trm_search_apply(&slot->search, slot->input);
-    if (!onward)
+    if (way == SEARCH_ANEW)
         model_state_reset(&batch->model->weights->plain, slot->state);
 }
 
@@ -361,6 +367,7 @@ static void branch(trm_batch *batch, struct slot *slot, const float *logits) {
         trm_search_branch(&slot->search, &view, o->guesses);
     else
         trm_search_branch_at_random(&slot->search, &view, o->guesses, (o->seed + slot->variation) ^ GUESS_SEED);
+    trm_search_keep(&slot->search, slot->state);
 }
 
 /* After a step: what chunk member i says of its puzzle. */

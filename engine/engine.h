@@ -107,11 +107,11 @@ struct trm_solve_options {
     int restart_steps;
     int stride;
 
-    /* Guesses: when restart_steps (of the puzzle itself: twice as many) have not ended it, it is tried with cells of
-     * which the model is unsure as clues, at most so many, most probable first (search.h), restart_steps each; the
-     * latents go on where one cell comes to those before, and begin again else. Variation 0 has an order of its own,
-     * others draw theirs by seed + v; beginnings go no variation further. Whether the final answer is right is judged
-     * by the puzzle's own clues. Wants `verify`, as a wrong guess has a wrong answer. 0: none. */
+    /* Guesses: when restart_steps have not ended it, it is tried with cells of which the model is unsure as clues, at
+     * most so many, most probable first (search.h): for a quarter of restart_steps where latents go on from those
+     * without the last guess, for half where they begin again. Variation 0 has an order of its own, others draw theirs
+     * by seed + v; beginnings go no variation further. Whether the final answer is right is judged by the puzzle's own
+     * clues. Wants `verify`, as a wrong guess has a wrong answer. 0: none. */
     int guesses;
 };
 

@@ -13,6 +13,8 @@ void trm_search_begin(struct search *search) {
     search->nodes[0] = (struct search_node){.tried = true};
     search->count = 1;
     search->current = 0;
+    for (int place = 0; place < SEARCH_KEPT; place++)
+        search->kept_of[place] = -1;
 }
 
 /* Not normalised, as the loss takes logits that TRM is trained with (train/loss.h): a softmax of them would be
@@ -92,17 +94,58 @@ void trm_search_branch_at_random(struct search *search, const struct search_view
     branch(search, view, most, &rng);
 }
 
-bool trm_search_next(struct search *search, bool *onward) {
+/* The largest key of the node's children that wait; -INFINITY if none does. */
+static float promise(const struct search *search, int node) {
+    float largest = -INFINITY;
+    for (int i = 0; i < search->count; i++)
+        if (search->nodes[i].parent == node && !search->nodes[i].tried && search->nodes[i].key > largest)
+            largest = search->nodes[i].key;
+    return largest;
+}
+
+static op_bf16 *kept_at(const struct search *search, int place) {
+    return search->kept + (size_t)place * search->state_size;
+}
+
+void trm_search_keep(struct search *search, const float *state) {
+    float least = promise(search, search->current);
+    int place = -1;
+    for (int p = 0; p < SEARCH_KEPT && least > -INFINITY; p++) {
+        const float other = search->kept_of[p] < 0 ? -INFINITY : promise(search, search->kept_of[p]);
+        if (other >= least)
+            continue;
+        least = other;
+        place = p;
+    }
+    if (place < 0)
+        return;
+    search->kept_of[place] = (int16_t)search->current;
+    op_bf16_from_f32(state, kept_at(search, place), search->state_size);
+}
+
+static bool recall(const struct search *search, int node, float *state) {
+    int place = 0;
+    while (place < SEARCH_KEPT && search->kept_of[place] != node)
+        place++;
+    if (place == SEARCH_KEPT)
+        return false;
+    for (size_t i = 0; i < search->state_size; i++)
+        state[i] = op_bf16_to_f32(kept_at(search, place)[i]);
+    return true;
+}
+
+enum search_step trm_search_next(struct search *search, float *state) {
+    const int before = search->current;
     int next = -1;
     for (int i = 0; i < search->count; i++)
         if (!search->nodes[i].tried && (next < 0 || search->nodes[i].key > search->nodes[next].key))
             next = i;
     if (next < 0)
-        return false;
-    *onward = search->nodes[next].parent == search->current;
+        return SEARCH_OVER;
     search->nodes[next].tried = true;
     search->current = next;
-    return true;
+    const int parent = search->nodes[next].parent;
+    return parent == before || recall(search, parent, state) ? SEARCH_ONWARD : SEARCH_ANEW;
 }
 
 void trm_search_apply(const struct search *search, int32_t *tokens) {

@@ -5,6 +5,7 @@
  * with each digit that the model gives a chance and the rules allow. Next comes, of all nodes that wait, the one whose
  * guesses are most probably all right: nothing is tried twice, and no cell for good. (Measured: a right guess
  * helps as much as it was improbable, so that cells hardly differ in what a try of them is worth; config/train/LOG.md.)
+ * Latents go on from a parent to its children, which need fewer steps then, as long as the few kept ones last.
  *
  * Tokens and logits are of what the model sees, be it the puzzle or an image of it. A search belongs to the thread that
  * uses it; nothing here allocates. */
@@ -12,8 +13,9 @@
 #define TRM_ENGINE_SEARCH_H
 
 #include "engine/engine.h"
+#include "engine/ops/bf16.h"
 
-enum { SEARCH_NODES = 1024 };
+enum { SEARCH_NODES = 1024, SEARCH_KEPT = 16 };
 
 struct search_node {
     float logp;     /* logarithm of the probability of its guesses, each as its parent saw it */
@@ -25,12 +27,16 @@ struct search_node {
     bool tried, branched;
 };
 
+/* The memory is the owner's. */
 struct search {
-    struct search_node *nodes; /* [SEARCH_NODES], the owner's memory */
+    struct search_node *nodes;    /* [SEARCH_NODES] */
+    op_bf16 *kept;                /* [SEARCH_KEPT, state_size] latents that nodes were left with, */
+    int16_t kept_of[SEARCH_KEPT]; /* the node, or -1 */
+    size_t state_size;
     int count, current;
 };
 
-/* Begins at the root, which counts as tried. `nodes` must be set. */
+/* Begins at the root, which counts as tried. Nodes, kept and state_size must be set. */
 void trm_search_begin(struct search *search);
 
 /* What the model is left with where it does not solve the current node, on which it was given `tokens` [cells] and said
@@ -46,9 +52,17 @@ void trm_search_branch(struct search *search, const struct search_view *view, in
 /* The same with nodes in a random order, likely ones more often first: an order of its own for each seed. */
 void trm_search_branch_at_random(struct search *search, const struct search_view *view, int most, uint64_t seed);
 
-/* Goes to the next node: false if none waits. *onward: it is a child of the node before, so that the latents there may
- * go on. */
-bool trm_search_next(struct search *search, bool *onward);
+/* Keeps the latents that the current node is left with, once it has children, if no better ones would have to go. */
+void trm_search_keep(struct search *search, const float *state);
+
+enum search_step {
+    SEARCH_OVER,   /* no node waits */
+    SEARCH_ONWARD, /* latents are those of the node's parent */
+    SEARCH_ANEW    /* latents are lost: they begin again */
+};
+
+/* Goes to the next node. `state` has the latents of the node before, and SEARCH_ONWARD those to go on from. */
+enum search_step trm_search_next(struct search *search, float *state);
 
 /* Puts the current node's guesses into `tokens`, the puzzle itself. */
 void trm_search_apply(const struct search *search, int32_t *tokens);
