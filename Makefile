@@ -227,12 +227,16 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 	$(BUILD)/trm-data clean --csv $(BUILD)/data/sudoku-known.csv $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-train.csv
 	$(BUILD)/trm-data generate sudoku --count 300000 --seed 1 $(TESTS_OF_DATA) --out $(BUILD)/data/sudoku-generated.csv
 
-SUDOKU_AVERAGED = 16 17 18 19 20 21 22 23 24
-train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in three runs, which go on where they were stopped, as runs/sudoku.safetensors
+SUDOKU_LONG_AVERAGED  = 16 17 18 19 20 21 22 23 24
+SUDOKU_HINTS_AVERAGED = 11 12 13 14 15 16 17 18 19 20 21 22 23
+train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in four runs, which go on where they were stopped, as runs/sudoku.safetensors
 	set -e; for stage in sudoku sudoku-wide sudoku-long; do \
 	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
+	$(BUILD)/trm-train --average --out runs/sudoku-long.safetensors \
+	    $(SUDOKU_LONG_AVERAGED:%=runs/sudoku-long/step_%000.safetensors)
+	$(BUILD)/trm-train --config config/train/sudoku-hints.json --out runs/sudoku-hints --resume
 	$(BUILD)/trm-train --average --out runs/sudoku.safetensors \
-	    $(SUDOKU_AVERAGED:%=runs/sudoku-long/step_%000.safetensors)
+	    $(SUDOKU_HINTS_AVERAGED:%=runs/sudoku-hints/step_%000.safetensors)
 
 MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-30-low maze-hard-30-lower maze-hard-30-longer maze-hard-30-explore maze-hard
 train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in eight runs, smaller mazes first; as runs/maze-hard.safetensors

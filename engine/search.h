@@ -15,7 +15,7 @@
 #include "engine/engine.h"
 #include "engine/ops/bf16.h"
 
-enum { SEARCH_NODES = 1024, SEARCH_KEPT = 16 };
+enum { SEARCH_NODES = 4096, SEARCH_KEPT = 16 };
 
 struct search_node {
     float logp;     /* logarithm of the probability of its guesses, each as its parent saw it */

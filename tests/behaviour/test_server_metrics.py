@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conftest import EXAMPLE, model_path
 from test_server_life import occupy, one_slot, wait_until
 
-HARD = "4....3.8.2...98....38...6...............14....61....7..7....1.5....3.2....412.86."  # four steps
+HARD = "4....3.8.2...98....38...6...............14....61....7..7....1.5....3.2....412.86."  # three steps
 
 
 class Metrics:
