@@ -117,20 +117,24 @@ static void a_node_branches_once_and_no_deeper_than_asked_for(void **state) {
     assert_int_equal(f.nodes[f.search.current].depth, 1);
 }
 
-/* Every digit of every cell alike: the tree is as wide as it can be. */
+/* An empty Sudoku of 6x6, every digit of every cell alike: more nodes than there is room for. */
 static void a_full_memory_ends_the_branching_not_the_search(void **state) {
     (void)state;
     struct fixture f;
+    int32_t tokens[36];
+    float logits[36 * 8] = {0};
+    const struct search_view view = {TRM_PUZZLE_SUDOKU, 36, 8, tokens, logits};
     setup(&f);
-    for (int i = 0; i < CELLS * VOCAB; i++)
-        f.logits[i] = 1.0f;
     int tried = 0, deepest = 0;
     do {
-        trm_search_branch(&f.search, &f.view, CELLS);
+        for (int cell = 0; cell < 36; cell++)
+            tokens[cell] = 1;
+        trm_search_apply(&f.search, tokens);
+        trm_search_branch(&f.search, &view, 36);
         assert_in_range(f.search.count, 1, SEARCH_NODES);
         deepest = f.nodes[f.search.current].depth > deepest ? f.nodes[f.search.current].depth : deepest;
         tried++;
-    } while (next(&f) != SEARCH_OVER);
+    } while (trm_search_next(&f.search, f.state) != SEARCH_OVER);
     assert_int_equal(tried, SEARCH_NODES); /* each once */
     assert_true(deepest > 3);
 }
