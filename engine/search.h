@@ -39,14 +39,16 @@ struct search {
 /* Begins at the root, which counts as tried. Nodes, kept and state_size must be set. */
 void trm_search_begin(struct search *search);
 
-/* What the model is left with where it does not solve the current node, on which it was given `tokens` [cells] and said
- * `logits` [cells, vocab]: adds the children, unless it has `most` guesses already or the memory is full. */
+/* What the model was given for the current node, and what it made of it. */
 struct search_view {
     enum trm_puzzle puzzle;
     int cells, vocab;
-    const int32_t *tokens;
-    const float *logits;
+    const int32_t *tokens; /* [cells] */
+    const float *logits;   /* [cells, vocab] */
 };
+
+/* The model does not solve the current node: adds its children, unless they are there, it has `most` guesses already
+ * or the memory is full. */
 void trm_search_branch(struct search *search, const struct search_view *view, int most);
 
 /* The same with nodes in a random order, likely ones more often first: an order of its own for each seed. */
