@@ -98,7 +98,7 @@ def test_a_sudoku_is_entered_solved_and_gone_through_with_keys_alone(page):
     page.browser.execute_script("document.querySelector('.board [tabindex=\"0\"]').focus()")
     page.browser.switch_to.active_element.send_keys(Keys.ENTER)
     wait_until(lambda: "Solved" in page.text(".headline"))
-    assert "." not in page.board()
+    wait_until(lambda: "." not in page.board())
     page.one("input[type=range]").send_keys(Keys.HOME)
     wait_until(lambda: page.board() == EXAMPLE)
 
