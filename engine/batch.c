@@ -72,10 +72,11 @@ size_t trm_slot_bytes(const trm_model *model) {
 /* Memory for a slot that has none. */
 static trm_status furnish(const trm_model *model, struct slot *slot, trm_error *err) {
     const struct slot_sizes sizes = sizes_of(model);
+    const size_t bytes = trm_slot_bytes(model);
     const int seq_len = model->info.seq_len;
-    char *memory = calloc(1, trm_slot_bytes(model));
+    char *memory = calloc(1, bytes);
     if (!memory)
-        return trm_fail_memory(err, trm_slot_bytes(model));
+        return trm_fail_memory(err, bytes);
     int32_t *tokens = (void *)(memory + sizes.state);
     char *nodes = memory + sizes.state + sizes.tokens;
     *slot = (struct slot){

@@ -134,8 +134,7 @@ static bool recall(const struct search *search, int node, float *state) {
         place++;
     if (place == SEARCH_KEPT)
         return false;
-    for (size_t i = 0; i < search->state_size; i++)
-        state[i] = op_bf16_to_f32(kept_at(search, place)[i]);
+    op_bf16_widen(kept_at(search, place), state, search->state_size);
     return true;
 }
 

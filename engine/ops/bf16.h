@@ -26,4 +26,9 @@ static inline void op_bf16_from_f32(const float *in, op_bf16 *out, size_t count)
         out[i] = op_bf16_round(in[i]);
 }
 
+static inline void op_bf16_widen(const op_bf16 *in, float *out, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        out[i] = op_bf16_to_f32(in[i]);
+}
+
 #endif

@@ -339,9 +339,8 @@ static void admit_rows(train_core *core, struct data_rng *rng, train_next next, 
 /* ---- one chunk: forward, losses, halting, backward ---- */
 
 static void load_row(const train_core *core, struct shard *shard, int i, const struct train_row *row) {
-    const size_t size = row->state16 ? model_state_size(core->config, core->layout) : 0;
-    for (size_t k = 0; k < size; k++)
-        shard->state[k] = op_bf16_to_f32(row->state16[k]);
+    if (row->state16)
+        op_bf16_widen(row->state16, shard->state, model_state_size(core->config, core->layout));
     model_runner_load(shard->runner, i, row->state ? row->state : shard->state);
 }
 
