@@ -15,22 +15,25 @@ int data_sudoku_size_of(int cells) {
     return cells == 81 ? 9 : cells == 36 ? 6 : cells == 16 ? 4 : 0;
 }
 
-int data_sudoku_box_of(int size, int row, int col) {
+void data_sudoku_units(int size, int cell, uint8_t unit[SUDOKU_UNITS]) {
     const int box_rows = data_sudoku_box_rows(size), box_cols = data_sudoku_box_cols(size);
     assert(box_rows > 0 && box_cols > 0);
-    return row / box_rows * box_rows + col / box_cols;
+    const int row = cell / size, col = cell % size;
+    unit[SUDOKU_ROW] = (uint8_t)row;
+    unit[SUDOKU_COL] = (uint8_t)col;
+    unit[SUDOKU_BOX] = (uint8_t)(row / box_rows * box_rows + col / box_cols);
 }
 
 bool data_sudoku_consistent(int size, const uint8_t *puzzle, int *a, int *b) {
-    /* [unit kind: row, column, box][unit][digit]: the cell that has it, plus one */
-    uint8_t seen[3][SUDOKU_MAX_SIZE][SUDOKU_MAX_SIZE + 1] = {0};
+    /* The cell that has the digit, plus one. */
+    uint8_t seen[SUDOKU_UNITS][SUDOKU_MAX_SIZE][SUDOKU_MAX_SIZE + 1] = {0};
     for (int cell = 0; cell < size * size; cell++) {
         const int digit = puzzle[cell];
         if (digit == 0)
             continue;
-        const int row = cell / size, col = cell % size;
-        const int unit[3] = {row, col, data_sudoku_box_of(size, row, col)};
-        for (int kind = 0; kind < 3; kind++) {
+        uint8_t unit[SUDOKU_UNITS];
+        data_sudoku_units(size, cell, unit);
+        for (int kind = 0; kind < SUDOKU_UNITS; kind++) {
             uint8_t *place = &seen[kind][unit[kind]][digit];
             if (*place) {
                 *a = *place - 1;
@@ -53,19 +56,18 @@ bool data_sudoku_verify(int size, const uint8_t *puzzle, const uint8_t *answer) 
 }
 
 void data_sudoku_candidates(int size, const uint8_t *puzzle, uint16_t *candidates) {
-    /* [unit kind: row, column, box][unit]: bit d if digit d stands there */
-    uint16_t taken[3][SUDOKU_MAX_SIZE] = {0};
+    uint16_t taken[SUDOKU_UNITS][SUDOKU_MAX_SIZE] = {0}; /* bit d if digit d stands there */
+    uint8_t unit[SUDOKU_UNITS];
     for (int cell = 0; cell < size * size; cell++) {
-        const int row = cell / size, col = cell % size;
-        const uint16_t digit = (uint16_t)(1u << puzzle[cell]);
-        taken[0][row] |= digit;
-        taken[1][col] |= digit;
-        taken[2][data_sudoku_box_of(size, row, col)] |= digit;
+        data_sudoku_units(size, cell, unit);
+        for (int kind = 0; kind < SUDOKU_UNITS; kind++)
+            taken[kind][unit[kind]] |= (uint16_t)(1u << puzzle[cell]);
     }
     const unsigned digits = (2u << size) - 2;
     for (int cell = 0; cell < size * size; cell++) {
-        const int row = cell / size, col = cell % size;
-        const unsigned seen = taken[0][row] | taken[1][col] | taken[2][data_sudoku_box_of(size, row, col)];
+        data_sudoku_units(size, cell, unit);
+        const unsigned seen = taken[SUDOKU_ROW][unit[SUDOKU_ROW]] | taken[SUDOKU_COL][unit[SUDOKU_COL]] |
+                              taken[SUDOKU_BOX][unit[SUDOKU_BOX]];
         candidates[cell] = puzzle[cell] ? 0 : (uint16_t)(digits & ~seen);
     }
 }

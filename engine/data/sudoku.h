@@ -16,8 +16,10 @@ enum { SUDOKU_MAX_SIZE = 9, SUDOKU_MAX_CELLS = 81 };
 int data_sudoku_box_rows(int size); /* 2, 2, 3 for 4, 6, 9; 0 for any other size */
 int data_sudoku_box_cols(int size); /* 2, 3, 3 */
 
-/* The box of a cell, boxes counted row by row. The size must be known, here and below. */
-int data_sudoku_box_of(int size, int row, int col);
+enum sudoku_unit { SUDOKU_ROW, SUDOKU_COL, SUDOKU_BOX, SUDOKU_UNITS };
+
+/* The row, column and box of a cell, boxes counted row by row. The size must be known, here and below. */
+void data_sudoku_units(int size, int cell, uint8_t unit[SUDOKU_UNITS]);
 
 /* The size whose grid has `cells` cells, or 0. */
 int data_sudoku_size_of(int cells);

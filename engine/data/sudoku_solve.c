@@ -6,14 +6,12 @@
 
 #include "engine/data/sudoku.h"
 
-enum { ROW, COL, BOX, KINDS };
-
 struct place {
-    uint8_t cell, unit[KINDS];
+    uint8_t cell, unit[SUDOKU_UNITS];
 };
 
 struct state {
-    uint16_t missing[KINDS][SUDOKU_MAX_SIZE];
+    uint16_t missing[SUDOKU_UNITS][SUDOKU_MAX_SIZE];
     uint8_t grid[SUDOKU_MAX_CELLS];
     uint8_t empty_count;
     struct place empty[SUDOKU_MAX_CELLS]; /* [empty_count] in order of cells */
@@ -28,7 +26,8 @@ struct search {
 enum outcome { DEAD, SOLVED, STUCK };
 
 static unsigned candidates(const struct state *s, struct place p) {
-    return s->missing[ROW][p.unit[ROW]] & s->missing[COL][p.unit[COL]] & s->missing[BOX][p.unit[BOX]];
+    return s->missing[SUDOKU_ROW][p.unit[SUDOKU_ROW]] & s->missing[SUDOKU_COL][p.unit[SUDOKU_COL]] &
+           s->missing[SUDOKU_BOX][p.unit[SUDOKU_BOX]];
 }
 
 static bool is_single(unsigned set) {
@@ -37,14 +36,15 @@ static bool is_single(unsigned set) {
 
 static void put(struct state *s, struct place p, unsigned digit) {
     s->grid[p.cell] = (uint8_t)(__builtin_ctz(digit) + 1);
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < SUDOKU_UNITS; kind++)
         s->missing[kind][p.unit[kind]] &= (uint16_t)~digit;
 }
 
 /* Puts naked singles, and finds hidden ones: digits with one place left in a unit. Sets met before a
  * digit was put may be too large, never too small, so what is concluded from them holds. */
-static enum outcome naked_singles(int size, struct state *s, uint16_t hidden[KINDS][SUDOKU_MAX_SIZE], bool *progress) {
-    uint16_t once[KINDS][SUDOKU_MAX_SIZE] = {0}, twice[KINDS][SUDOKU_MAX_SIZE] = {0};
+static enum outcome naked_singles(int size, struct state *s, uint16_t hidden[SUDOKU_UNITS][SUDOKU_MAX_SIZE],
+                                  bool *progress) {
+    uint16_t once[SUDOKU_UNITS][SUDOKU_MAX_SIZE] = {0}, twice[SUDOKU_UNITS][SUDOKU_MAX_SIZE] = {0};
     uint8_t kept = 0;
     for (int i = 0; i < s->empty_count; i++) {
         const struct place p = s->empty[i];
@@ -57,14 +57,14 @@ static enum outcome naked_singles(int size, struct state *s, uint16_t hidden[KIN
             continue;
         }
         s->empty[kept++] = p;
-        for (int kind = 0; kind < KINDS; kind++) {
+        for (int kind = 0; kind < SUDOKU_UNITS; kind++) {
             const int unit = p.unit[kind];
             twice[kind][unit] |= (uint16_t)(once[kind][unit] & set);
             once[kind][unit] |= (uint16_t)set;
         }
     }
     s->empty_count = kept;
-    for (int kind = 0; kind < KINDS; kind++) {
+    for (int kind = 0; kind < SUDOKU_UNITS; kind++) {
         for (int unit = 0; unit < size; unit++) {
             if (s->missing[kind][unit] & ~once[kind][unit])
                 return DEAD;
@@ -74,12 +74,13 @@ static enum outcome naked_singles(int size, struct state *s, uint16_t hidden[KIN
     return kept ? STUCK : SOLVED;
 }
 
-static enum outcome hidden_singles(struct state *s, uint16_t hidden[KINDS][SUDOKU_MAX_SIZE], bool *progress) {
+static enum outcome hidden_singles(struct state *s, uint16_t hidden[SUDOKU_UNITS][SUDOKU_MAX_SIZE], bool *progress) {
     uint8_t kept = 0;
     for (int i = 0; i < s->empty_count; i++) {
         const struct place p = s->empty[i];
         const unsigned forced =
-            candidates(s, p) & (hidden[ROW][p.unit[ROW]] | hidden[COL][p.unit[COL]] | hidden[BOX][p.unit[BOX]]);
+            candidates(s, p) & (hidden[SUDOKU_ROW][p.unit[SUDOKU_ROW]] | hidden[SUDOKU_COL][p.unit[SUDOKU_COL]] |
+                                hidden[SUDOKU_BOX][p.unit[SUDOKU_BOX]]);
         if (!is_single(forced))
             return DEAD;
         if (forced) {
@@ -96,7 +97,7 @@ static enum outcome hidden_singles(struct state *s, uint16_t hidden[KINDS][SUDOK
 /* Goes as far as singles lead. */
 static enum outcome settle(int size, struct state *s) {
     for (;;) {
-        uint16_t hidden[KINDS][SUDOKU_MAX_SIZE];
+        uint16_t hidden[SUDOKU_UNITS][SUDOKU_MAX_SIZE];
         bool progress = false;
         enum outcome outcome = naked_singles(size, s, hidden, &progress);
         if (outcome == STUCK)
@@ -156,10 +157,11 @@ static void explore(struct search *search, struct state *s) {
 /* Sets up `s` for `puzzle`; false if two clues contradict each other. */
 static bool start(int size, const uint8_t *puzzle, struct state *s) {
     for (int unit = 0; unit < size; unit++)
-        s->missing[ROW][unit] = s->missing[COL][unit] = s->missing[BOX][unit] = (uint16_t)((1u << size) - 1);
+        s->missing[SUDOKU_ROW][unit] = s->missing[SUDOKU_COL][unit] = s->missing[SUDOKU_BOX][unit] =
+            (uint16_t)((1u << size) - 1);
     for (int cell = 0; cell < size * size; cell++) {
-        const int row = cell / size, col = cell % size, box = data_sudoku_box_of(size, row, col);
-        const struct place p = {(uint8_t)cell, {(uint8_t)row, (uint8_t)col, (uint8_t)box}};
+        struct place p = {.cell = (uint8_t)cell};
+        data_sudoku_units(size, cell, p.unit);
         if (puzzle[cell] == 0) {
             s->empty[s->empty_count++] = p;
             continue;
