@@ -201,8 +201,19 @@ trm_status model_checkpoint_halt_threshold(const model_checkpoint *checkpoint, f
     return TRM_OK;
 }
 
-trm_status model_checkpoint_add_halt_threshold(st_writer *writer, double threshold, trm_error *err) {
-    char text[32];
-    snprintf(text, sizeof text, "%.7g", threshold);
-    return st_add_metadata(writer, HALT_THRESHOLD, text, err);
+trm_status model_checkpoint_add_metadata(st_writer *writer, const char *puzzle, double halt_threshold,
+                                         json_t *provenance, trm_error *err) {
+    char *text = provenance ? json_dumps(provenance, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL, threshold[32];
+    trm_status status =
+        text ? TRM_OK : trm_fail(err, TRM_INVALID, "provenance with a path that is not UTF-8, or memory ran out");
+    snprintf(threshold, sizeof threshold, "%.7g", halt_threshold);
+    if (status == TRM_OK && puzzle)
+        status = st_add_metadata(writer, "puzzle", puzzle, err);
+    if (status == TRM_OK)
+        status = st_add_metadata(writer, HALT_THRESHOLD, threshold, err);
+    if (status == TRM_OK)
+        status = st_add_metadata(writer, "provenance", text, err);
+    free(text);
+    json_decref(provenance);
+    return status;
 }

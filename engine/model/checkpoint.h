@@ -6,6 +6,8 @@
 #ifndef TRM_ENGINE_MODEL_CHECKPOINT_H
 #define TRM_ENGINE_MODEL_CHECKPOINT_H
 
+#include <jansson.h>
+
 #include "engine/model/config.h"
 #include "engine/model/layout.h"
 #include "engine/model/safetensors.h"
@@ -30,12 +32,15 @@ const st_file *model_checkpoint_file(const model_checkpoint *checkpoint);     /*
 /* The logit of the halting head above which its word is good enough, as whoever trained it measured: metadata
  * "halt_threshold", 0 if there is none. TRM_FORMAT unless that is a number from -100 to 100. */
 trm_status model_checkpoint_halt_threshold(const model_checkpoint *checkpoint, float *threshold, trm_error *err);
-trm_status model_checkpoint_add_halt_threshold(st_writer *writer, double threshold, trm_error *err);
 
-/* Adds the model's tensors and "config" metadata to `writer`; the caller adds the rest ("puzzle",
- * "provenance", optimizer state ...) and writes. `puzzle_emb` may be NULL when the model has none.
- * The arrays must live until st_write(). */
+/* Adds the model's tensors and "config" metadata to `writer`; the caller adds the rest and writes. `puzzle_emb` may be
+ * NULL when the model has none. The arrays must live until st_write(). */
 trm_status model_checkpoint_add(st_writer *writer, const struct model_config *config, const struct model_layout *layout,
                                 const float *params, const float *buffers, const float *puzzle_emb, trm_error *err);
+
+/* Adds what else is known about the model. `puzzle` may be NULL. Takes the reference to `provenance`; TRM_INVALID if
+ * that is NULL or cannot be written: paths that are not UTF-8, or memory ran out. */
+trm_status model_checkpoint_add_metadata(st_writer *writer, const char *puzzle, double halt_threshold,
+                                         json_t *provenance, trm_error *err);
 
 #endif

@@ -221,17 +221,12 @@ static const char *identifier_name(void *arg, int identifier) {
     return a->name;
 }
 
-static trm_status add_provenance(const struct adaptation *a, st_writer *writer, trm_error *err) {
+/* NULL if a path is not UTF-8 or memory ran out. */
+static json_t *provenance(const struct adaptation *a) {
     const struct train_adapt_options *o = a->options;
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:f}", "program", "trm-train " TRM_VERSION, "command",
-                               o->command, "adapted_from", o->model, "task", a->task->name, "updates",
-                               a->progress.updates, "seconds", a->progress.seconds);
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    trm_status status = text ? st_add_metadata(writer, "provenance", text, err)
-                             : trm_fail(err, TRM_INVALID, "a path that is not UTF-8, or memory ran out");
-    free(text);
-    json_decref(object);
-    return status;
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:f}", "program", "trm-train " TRM_VERSION, "command", o->command,
+                     "adapted_from", o->model, "task", a->task->name, "updates", a->progress.updates, "seconds",
+                     a->progress.seconds);
 }
 
 static trm_status save(struct adaptation *a, trm_error *err) {
@@ -246,11 +241,7 @@ static trm_status save(struct adaptation *a, trm_error *err) {
     if (status == TRM_OK)
         status = model_checkpoint_add(writer, &a->config, a->layout, w->ema, w->buffers, w->puzzle_emb, err);
     if (status == TRM_OK)
-        status = st_add_metadata(writer, "puzzle", "arc", err);
-    if (status == TRM_OK)
-        status = model_checkpoint_add_halt_threshold(writer, a->halt_threshold, err);
-    if (status == TRM_OK)
-        status = add_provenance(a, writer, err);
+        status = model_checkpoint_add_metadata(writer, "arc", a->halt_threshold, provenance(a), err);
     if (status == TRM_OK)
         status = st_write(writer, a->options->out, err);
     st_writer_destroy(writer);

@@ -74,31 +74,23 @@ static trm_status add(struct mean *mean, const model_checkpoint *checkpoint, con
 
 static trm_status write_mean(const struct mean *mean, const char *command, const char *out, trm_error *err) {
     const char *puzzle = st_metadata(model_checkpoint_file(mean->first), "puzzle");
-    json_t *object = json_pack("{s:s, s:s, s:O}", "program", "trm-train " TRM_VERSION, "command", command, "average_of",
-                               mean->sources);
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    float threshold = 0.0f;
+    float threshold;
     st_writer *writer = NULL;
-    trm_status status = text ? TRM_OK : trm_fail(err, TRM_INVALID, "a path that is not UTF-8, or memory ran out");
-    if (status == TRM_OK)
-        status = model_checkpoint_halt_threshold(mean->first, &threshold, err);
+    trm_status status = model_checkpoint_halt_threshold(mean->first, &threshold, err);
     if (status == TRM_OK)
         status = st_writer_create(&writer, err);
     if (status == TRM_OK)
         status =
             model_checkpoint_add(writer, model_checkpoint_config(mean->first), model_checkpoint_layout(mean->first),
                                  mean->params, mean->buffers, mean->puzzle_emb, err);
-    if (status == TRM_OK && puzzle)
-        status = st_add_metadata(writer, "puzzle", puzzle, err);
     if (status == TRM_OK)
-        status = model_checkpoint_add_halt_threshold(writer, threshold, err);
-    if (status == TRM_OK)
-        status = st_add_metadata(writer, "provenance", text, err);
+        status = model_checkpoint_add_metadata(writer, puzzle, threshold,
+                                               json_pack("{s:s, s:s, s:O}", "program", "trm-train " TRM_VERSION,
+                                                         "command", command, "average_of", mean->sources),
+                                               err);
     if (status == TRM_OK)
         status = st_write(writer, out, err);
     st_writer_destroy(writer);
-    free(text);
-    json_decref(object);
     return status;
 }
 

@@ -22,29 +22,24 @@ trm_status train_path(const struct train_run *run, const char *name, char *path,
 
 /* ---- the model ---- */
 
-/* Where the weights come from, as one line of JSON; the caller frees it. */
-static char *provenance(const struct train_run *run) {
+/* Where the weights come from; NULL if memory ran out. */
+static json_t *provenance(const struct train_run *run) {
     const int64_t updates = *train_core_updates(run->core);
     json_t *settings = json_loads(run->settings, 0, NULL);
     json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:f, s:o}", "program", "trm-train " TRM_VERSION, "command",
                                run->options->command, "updates", (json_int_t)updates, "puzzle_steps",
                                (json_int_t)updates * run->conf->batch_size, "hours",
                                (run->seconds_before + trm_clock() - run->started) / 3600.0, "settings", settings);
-    char *text = NULL;
     if (object && run->last_exact >= 0.0)
         json_object_set_new(object, "eval_exact_accuracy", json_real(run->last_exact));
-    if (object)
-        text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    json_decref(object);
-    return text;
+    return object;
 }
 
 trm_status train_save_model(struct train_run *run, const char *name, trm_error *err) {
     const struct train_weights *w = train_core_weights(run->core);
-    char path[4096], *text = provenance(run);
+    char path[4096];
     st_writer *writer = NULL;
-    trm_status status = text ? train_path(run, name, path, sizeof path, err)
-                             : trm_fail(err, TRM_NO_MEMORY, "out of memory for a checkpoint's provenance");
+    trm_status status = train_path(run, name, path, sizeof path, err);
     if (status == TRM_OK)
         status = st_writer_create(&writer, err);
     if (status == TRM_OK)
@@ -52,15 +47,11 @@ trm_status train_save_model(struct train_run *run, const char *name, trm_error *
     if (status == TRM_OK && run->tasks)
         status = data_arc_index_add(run->tasks, writer, err);
     if (status == TRM_OK)
-        status = st_add_metadata(writer, "puzzle", run->conf->puzzle, err);
-    if (status == TRM_OK)
-        status = model_checkpoint_add_halt_threshold(writer, run->conf->halt_threshold, err);
-    if (status == TRM_OK)
-        status = st_add_metadata(writer, "provenance", text, err);
+        status =
+            model_checkpoint_add_metadata(writer, run->conf->puzzle, run->conf->halt_threshold, provenance(run), err);
     if (status == TRM_OK)
         status = st_write(writer, path, err);
     st_writer_destroy(writer);
-    free(text);
     return status;
 }
 
