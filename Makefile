@@ -229,14 +229,18 @@ train-data: $(BUILD)/trm-data ## Make the puzzles that config/train/sudoku.json 
 
 SUDOKU_LONG_AVERAGED  = 16 17 18 19 20 21 22 23 24
 SUDOKU_HINTS_AVERAGED = 11 12 13 14 15 16 17 18 19 20 21 22 23
-train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in four runs, which go on where they were stopped, as runs/sudoku.safetensors
+SUDOKU_HARD_AVERAGED  = 10 15 20 25 30 35 40 45 50 55 60 65 70 75 80
+train-sudoku: train-data $(BUILD)/trm-train ## Train the bundled Sudoku model in five runs, which go on where they were stopped, as runs/sudoku.safetensors
 	set -e; for stage in sudoku sudoku-wide sudoku-long; do \
 	    $(BUILD)/trm-train --config config/train/$$stage.json --out runs/$$stage --resume; done
 	$(BUILD)/trm-train --average --out runs/sudoku-long.safetensors \
 	    $(SUDOKU_LONG_AVERAGED:%=runs/sudoku-long/step_%000.safetensors)
 	$(BUILD)/trm-train --config config/train/sudoku-hints.json --out runs/sudoku-hints --resume
-	$(BUILD)/trm-train --average --out runs/sudoku.safetensors \
+	$(BUILD)/trm-train --average --out runs/sudoku-hints.safetensors \
 	    $(SUDOKU_HINTS_AVERAGED:%=runs/sudoku-hints/step_%000.safetensors)
+	$(BUILD)/trm-train --config config/train/sudoku-hard.json --out runs/sudoku-hard --resume
+	$(BUILD)/trm-train --average --out runs/sudoku.safetensors \
+	    $(SUDOKU_HARD_AVERAGED:%=runs/sudoku-hard/step_%00.safetensors)
 
 MAZE_HARD_STAGES = maze-hard-10 maze-hard-18 maze-hard-30 maze-hard-30-low maze-hard-30-lower maze-hard-30-longer maze-hard-30-explore maze-hard
 train-maze-hard: $(BUILD)/trm-train ## Train the bundled model for 30x30 mazes in eight runs, smaller mazes first; as runs/maze-hard.safetensors

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conftest import EXAMPLE, model_path
 from test_server_life import occupy, one_slot, wait_until
 
-HARD = "4....3.8.2...98....38...6...............14....61....7..7....1.5....3.2....412.86."  # three steps
+HARD = "5......898.....7..7..39..5..3.9.........6.4.1.7.14..3..6.....7........9..8...42.."  # four steps
 
 
 class Metrics:
@@ -75,7 +75,7 @@ def test_puzzles_steps_and_halts_are_counted(start):
     server = start()
     answers = []
     grown = growth(server, lambda: answers.extend([
-        server.solve(HARD), server.solve(HARD, max_steps=2, no_halt=True),
+        server.solve(HARD), server.solve(HARD, max_steps=1, no_halt=True),
         server.solve(EXAMPLE, verify=False, halt_threshold=-1e9, min_steps=3)]))
     steps = [answer["steps"] for answer in answers]
     assert [answer["halted_by"] for answer in answers] == ["verified", "max_steps", "q_head"]

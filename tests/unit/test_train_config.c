@@ -321,6 +321,7 @@ static void the_presets_are_valid(void **state) {
     check_preset("config/train/sudoku-wide.json", 82, 192, MODEL_ATTENTION_UNITS);
     check_preset("config/train/sudoku-long.json", 82, 192, MODEL_ATTENTION_UNITS);
     check_preset("config/train/sudoku-hints.json", 82, 192, MODEL_ATTENTION_UNITS);
+    check_preset("config/train/sudoku-hard.json", 82, 192, MODEL_ATTENTION_UNITS);
     check_preset("config/train/sudoku-mixing.json", 82, 96, MODEL_ATTENTION_ALL);
     check_preset("config/train/sudoku-mixing-wide.json", 82, 192, MODEL_ATTENTION_ALL);
     check_preset("config/train/maze.json", 101, 128, MODEL_ATTENTION_ALL);
