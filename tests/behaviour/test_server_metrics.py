@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import EXAMPLE, model_path
 from test_server_life import occupy, one_slot, wait_until
-
-HARD = "5......898.....7..7..39..5..3.9.........6.4.1.7.14..3..6.....7........9..8...42.."  # four steps
+from test_server_reload import HARD
 
 
 class Metrics:
