@@ -156,9 +156,9 @@ static void explore(struct search *search, struct state *s) {
 
 /* Sets up `s` for `puzzle`; false if two clues contradict each other. */
 static bool start(int size, const uint8_t *puzzle, struct state *s) {
-    for (int unit = 0; unit < size; unit++)
-        s->missing[SUDOKU_ROW][unit] = s->missing[SUDOKU_COL][unit] = s->missing[SUDOKU_BOX][unit] =
-            (uint16_t)((1u << size) - 1);
+    for (int kind = 0; kind < SUDOKU_UNITS; kind++)
+        for (int unit = 0; unit < size; unit++)
+            s->missing[kind][unit] = (uint16_t)((1u << size) - 1);
     for (int cell = 0; cell < size * size; cell++) {
         struct place p = {.cell = (uint8_t)cell};
         data_sudoku_units(size, cell, p.unit);
