@@ -27,6 +27,7 @@ static const struct conf_train train_defaults = {
     .shards = 2,
     .loss = TRAIN_LOSS_STABLEMAX,
     .halt_loss_weight = 0.5,
+    .supervision_weight = {.first = 1, .last = 1},
     .min_halt_steps = 1,
     .optimizer = {.kind = TRAIN_ADAM_ATAN2,
                   .lr = 1e-3,
@@ -342,6 +343,8 @@ static trm_status check_whole(const struct conf_train *conf, trm_error *err) {
     if (conf->min_halt_steps > conf->model.halt_max_steps)
         return trm_fail(err, TRM_INVALID, "min_halt_steps: %d is more than halt_max_steps, %d", conf->min_halt_steps,
                         conf->model.halt_max_steps);
+    if (conf->supervision_weight.first + conf->supervision_weight.last <= 0)
+        return trm_fail(err, TRM_INVALID, "supervision_weight: all steps have a weight of 0");
     if (conf->hint_prob > 0 && strcmp(conf->puzzle, "sudoku") != 0)
         return trm_fail(err, TRM_INVALID, "hint_prob: is for Sudoku; \"puzzle\" is \"%s\"", conf->puzzle);
     if (conf->curriculum.from > conf->curriculum.to)

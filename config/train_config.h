@@ -78,9 +78,12 @@ struct conf_train {
 
     enum train_loss_kind loss; /* "stablemax" | "softmax" */
     double halt_loss_weight;   /* 0.5 */
-    int min_halt_steps;        /* 1: a halt before this step is not accepted; at most halt_max_steps */
-    double hint_prob;          /* 0; of a Sudoku: after a step a cell that is still wrong becomes a clue so often */
-    double halt_threshold;     /* 0; logit above which servers let the finished model halt: metadata of checkpoints */
+    struct {
+        double first, last; /* 1, 1 */
+    } supervision_weight;   /* of the answer's loss, from a puzzle's first step to its last on a straight line */
+    int min_halt_steps;     /* 1: a halt before this step is not accepted; at most halt_max_steps */
+    double hint_prob;       /* 0; of a Sudoku: after a step a cell that is still wrong becomes a clue so often */
+    double halt_threshold;  /* 0; logit above which servers let the finished model halt: metadata of checkpoints */
     struct {
         int rows;                  /* 0; puzzles of a batch that the token loss never learns from */
         bool halting;              /* false; true: they alone train the halting head, which all others do else */

@@ -166,6 +166,18 @@ static const struct conf_field curriculum_fields[] = {
     {.kind = CONF_FIELD_END},
 };
 
+static const struct conf_field supervision_fields[] = {
+    {.key = "first",
+     .kind = CONF_FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, supervision_weight.first),
+     .max = 100},
+    {.key = "last",
+     .kind = CONF_FIELD_NUMBER,
+     .offset = offsetof(struct conf_train, supervision_weight.last),
+     .max = 100},
+    {.kind = CONF_FIELD_END},
+};
+
 static const struct conf_field probe_fields[] = {
     {.key = "rows", .kind = CONF_FIELD_INT, .offset = offsetof(struct conf_train, probe.rows), .max = 65535},
     {.key = "halting", .kind = CONF_FIELD_BOOL, .offset = offsetof(struct conf_train, probe.halting)},
@@ -214,6 +226,7 @@ const struct conf_field conf_train_fields[] = {
      .kind = CONF_FIELD_NUMBER,
      .offset = offsetof(struct conf_train, halt_loss_weight),
      .max = 100},
+    {.key = "supervision_weight", .kind = CONF_FIELD_SECTION, .fields = supervision_fields},
     {.key = "min_halt_steps",
      .kind = CONF_FIELD_INT,
      .offset = offsetof(struct conf_train, min_halt_steps),

@@ -94,6 +94,7 @@ static trm_status read_settings(struct replay *r, trm_error *err) {
     o->batch_size = o->pool_size = (int)batch;
     o->shards = o->threads = o->batch_size % 2 == 0 ? 2 : 1;
     o->halt_loss_weight = 0.5;
+    o->first_weight = o->last_weight = 1;
     o->optimizer.kind = TRAIN_ADAM_ATAN2;
     o->optimizer.scale = 1.0;
     return TRM_OK;

@@ -134,6 +134,8 @@ static trm_status create_core(struct adaptation *a, trm_error *err) {
         .threads = a->options->threads,
         .loss = TRAIN_LOSS_STABLEMAX,
         .halt_loss_weight = 0.5,
+        .first_weight = 1,
+        .last_weight = 1,
         .min_halt_steps = 1,
         .optimizer = {.kind = TRAIN_ADAM_ATAN2, .weight_decay = WEIGHT_DECAY, .beta1 = 0.9, .beta2 = 0.95, .scale = 1},
         .puzzle_emb_lr = EMBEDDING_LR,

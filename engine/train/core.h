@@ -34,7 +34,8 @@ struct train_core_options {
     bool last_updates; /* see model_runner_recur() */
     enum train_loss_kind loss;
     double halt_loss_weight;
-    int min_halt_steps; /* a halt before this step is not accepted */
+    double first_weight, last_weight; /* of the token loss, by step: halt_max_steps of them on a straight line */
+    int min_halt_steps;               /* a halt before this step is not accepted */
     double hint_prob;   /* after a step that leaves a row of no probe wrong: one of its wrong cells becomes an input */
     int probe_rows;     /* of a batch; fewer than batch_size */
     bool probe_halting; /* the halting loss is taken of the probes alone; else of all other rows */
@@ -67,8 +68,8 @@ struct train_row {
 };
 
 /* Sums over the batch of the last step, none divided: lm_loss over the rows that are no probes, the other losses over
- * those that train the halting head, `loss` as if both were of the whole batch. The metrics cover rows that halted,
- * have labels and are no probes. */
+ * those that train the halting head, `loss` as if both were of the whole batch; without the steps' weights. The metrics
+ * cover rows that halted, have labels and are no probes. */
 struct train_metrics {
     double loss, lm_loss, q_halt_loss, q_continue_loss;
     double count, accuracy, exact_accuracy, q_halt_accuracy, steps;

@@ -49,6 +49,14 @@ static double halt_scale(const train_core *core, const struct train_row *row) {
     return row->probe == o->probe_halting ? o->halt_loss_weight / core->halt_rows : 0.0;
 }
 
+/* The weight of the token loss of a row in the supervision step that it is about to take. */
+static double step_weight(const train_core *core, const struct train_row *row) {
+    const struct train_core_options *o = &core->options;
+    const int last = core->config->halt_max_steps - 1;
+    const double at = last > 0 ? (double)row->steps / last : 1.0;
+    return row->probe ? 0.0 : o->first_weight + (o->last_weight - o->first_weight) * at;
+}
+
 /* Losses and their gradients of puzzle i of the chunk; counts the step and decides whether the row halts. */
 static void judge_row(train_core *core, struct shard *shard, struct train_row *row, int i, const float *logits,
                       const float *q) {
@@ -60,7 +68,7 @@ static void judge_row(train_core *core, struct shard *shard, struct train_row *r
     double loss;
     int labelled, correct;
     train_loss_tokens(o->loss, logits, row->labels, c->seq_len, c->vocab_size,
-                      row->probe ? 0.0 : share / core->token_rows, model_runner_dlogits(shard->runner, i), &loss,
+                      share * step_weight(core, row) / core->token_rows, model_runner_dlogits(shard->runner, i), &loss,
                       &labelled, &correct);
     const bool exact = correct == labelled;
     const double halt_loss = train_loss_binary(q[0], exact, halt_scale(core, row), &dq[0]);

@@ -203,6 +203,8 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .last_updates = conf->gradient == CONF_LAST_UPDATES,
                                                .loss = conf->loss,
                                                .halt_loss_weight = conf->halt_loss_weight,
+                                               .first_weight = conf->supervision_weight.first,
+                                               .last_weight = conf->supervision_weight.last,
                                                .min_halt_steps = conf->min_halt_steps,
                                                .hint_prob = conf->hint_prob,
                                                .probe_rows = conf->probe.rows,

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 BUILD = os.environ.get("TRM_BUILD", "build")
-TABLE = json.load(open("config/train/compare/table.json"))
+TABLES = ["config/train/compare/table.json", "config/train/compare/levers.json"]
 SMALL = ["--minutes", "0.005", "--seeds", "1", "--train-puzzles", "64", "--test-puzzles", "8", "--set", "batch_size=4",
          "--set", "pool_size=8", "--set", "schedule.warmup=2", "--set", "model.hidden_size=32", "--set",
          "model.puzzle_emb_ndim=32"]
@@ -29,19 +29,23 @@ def results(out):
     return {path: path.read_text() for path in out.rglob("result.json")}
 
 
-def test_every_row_trains_and_a_second_call_repeats_nothing(tmp_path):
-    done = compare(tmp_path)
+@pytest.mark.parametrize("path", TABLES)
+def test_every_row_trains_and_a_second_call_repeats_nothing(tmp_path, path):
+    expected = [row["name"] for row in json.load(open(path))]
+    done = compare(tmp_path, "--table", path)
     assert done.returncode == 0, done.stderr
     table = rows(done.stdout)
-    assert list(table) == [row["name"] for row in TABLE]
+    assert list(table) == expected
     for cells in table.values():
-        assert len(cells) == 10 and cells[-1] == "1"
+        assert len(cells) == 11 and cells[-1] == "1"
         assert int(cells[0].replace(",", "")) > 1000 and int(cells[1].replace(",", "")) >= 1
         assert all(0 <= float(cell) <= 100 for cell in cells[2:8])
-    assert float(table["direct prediction"][8]) == 1
+        assert cells[9] == "" or 0 <= float(cells[9]) <= 100
+    if "direct prediction" in table:
+        assert float(table["direct prediction"][8]) == 1
     known = results(tmp_path)
-    assert len(known) == len(TABLE)
-    again = compare(tmp_path)
+    assert len(known) == len(expected)
+    again = compare(tmp_path, "--table", path)
     assert again.stdout == done.stdout
     assert "updates" not in again.stderr
     assert results(tmp_path) == known

@@ -234,6 +234,7 @@ LEVERS = {
     "clues from the answer": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 200, "seed": 1, '
                               '"reveal": 3}]'],
     "hints": ["hint_prob=0.5"],
+    "steps that weigh more": ["supervision_weight.first=0.5", "supervision_weight.last=1.5"],
     "puzzles without end": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}]'],
     "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
 }

@@ -105,7 +105,8 @@ def run_one(args, row, seed, train_csv, test):
     if args.report:
         return None
     directory.mkdir(parents=True, exist_ok=True)
-    sets = [f'data=[{{"path": "{train_csv}"}}]', f"seed={seed}", *row["set"], *args.set]
+    changes = [change.replace("{train}", str(train_csv)) for change in row["set"]]
+    sets = [f'data=[{{"path": "{train_csv}"}}]', f"seed={seed}", *changes, *args.set]
     updates = updates_for_budget(args, directory, sets)
     print(f"{row['name']}, seed {seed}: {updates} updates", file=sys.stderr, flush=True)
     train(args, directory / "run", [*sets, f"steps={updates}", f"checkpoint_every={max(1, updates // 10)}"])
@@ -130,20 +131,27 @@ def percentages(results, kind, name=None):
     return spread([100 * group["exact_accuracy"] for group in groups])
 
 
+def precision(results):
+    """How often a puzzle that halted was right, of the runs in which any did."""
+    known = [result["halting"]["halt_precision"] for result in results]
+    known = [100 * value for value in known if value is not None]
+    return spread(known) if known else ""
+
+
 def print_table(args, rows):
     print(f"\nSudoku solved in %, mean ± standard deviation over seeds; {args.minutes:g} minutes of CPU time a run, "
           f"{args.test_puzzles} generated test puzzles.\nAll steps, by class and in all; with halting, and the mean "
-          "steps of that.\n")
-    print("| | parameters | updates | easy | medium | hard | very hard | all | halting | steps | seeds |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+          "steps of that; how often a halt was right.\n")
+    print("| | parameters | updates | easy | medium | hard | very hard | all | halting | steps | precision | seeds |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for name, results in rows:
         if not results:
-            print(f"| {name} " + "| " * 9 + "| 0 |")
+            print(f"| {name} " + "| " * 10 + "| 0 |")
             continue
         cells = [f"{results[0]['parameters']:,}", f"{round(sum(r['updates'] for r in results) / len(results)):,}",
                  *(percentages(results, "all_steps", each) for each in CLASSES), percentages(results, "all_steps"),
                  percentages(results, "halting"), spread([r["halting"]["mean_steps"] for r in results]),
-                 str(len(results))]
+                 precision(results), str(len(results))]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

@@ -24,6 +24,7 @@ static const char MODEL[] =
 struct variant {
     bool probe_halting, carry_bf16, last_updates;
     double hint_prob;
+    double first_weight, last_weight; /* both 0: 1 */
 };
 
 /* A core, its model, and the batch that its rows take in turn. */
@@ -44,6 +45,7 @@ static void good(trm_status status, const trm_error *err) {
 
 /* A core of f->config with initial weights. */
 static void create_core(struct fixture *f, const struct variant *variant) {
+    const bool weighted = variant->first_weight + variant->last_weight > 0;
     const struct train_core_options options = {
         .backend = TRM_BACKEND_ONEDNN,
         .dtype = OP_F32,
@@ -55,6 +57,8 @@ static void create_core(struct fixture *f, const struct variant *variant) {
         .last_updates = variant->last_updates,
         .loss = TRAIN_LOSS_STABLEMAX,
         .halt_loss_weight = 0.5,
+        .first_weight = weighted ? variant->first_weight : 1,
+        .last_weight = weighted ? variant->last_weight : 1,
         .min_halt_steps = 1,
         .hint_prob = variant->hint_prob,
         .probe_rows = PROBES,
@@ -98,10 +102,15 @@ static void next_example(void *arg, struct train_row *row) {
     memcpy(row->labels, f->labels[f->next++], sizeof f->labels[0]);
 }
 
-static void step(struct fixture *f) {
+/* `factor`: of the learning rate. */
+static void step_by(struct fixture *f, double factor) {
     trm_error err = {""};
     f->next = 0;
-    good(train_core_step(f->core, 0, 1.0, &f->rng, next_example, f, &f->metrics, &err), &err);
+    good(train_core_step(f->core, 0, factor, &f->rng, next_example, f, &f->metrics, &err), &err);
+}
+
+static void step(struct fixture *f) {
+    step_by(f, 1.0);
 }
 
 /* A puzzle without a label counts as solved. */
@@ -283,6 +292,30 @@ static void a_core_with_fewer_cycles_computes_what_a_model_with_fewer_does(void 
     teardown(&core);
 }
 
+/* The halting head has no part in the gradient of the output head. */
+static void the_answers_loss_is_weighted_by_supervision_step(void **state) {
+    (void)state;
+    struct fixture plain, weighted;
+    setup(&plain, false);
+    setup_variant(&weighted, &(struct variant){.last_weight = 3});
+    const struct model_tensor *head = &plain.layout->tensors[plain.layout->lm_head];
+    const float *a = train_core_weights(plain.core)->grads + head->offset;
+    const float *b = train_core_weights(weighted.core)->grads + head->offset;
+    for (int k = 0; k < plain.config.halt_max_steps; k++) {
+        step_by(&plain, 0.0);
+        step_by(&weighted, 0.0);
+        assert_true(plain.metrics.loss == weighted.metrics.loss);
+        double squares = 0.0, off = 0.0;
+        for (int i = 0; i < head->rows * head->cols; i++) {
+            squares += (double)a[i] * (double)a[i];
+            off += ((double)b[i] - k * (double)a[i]) * ((double)b[i] - k * (double)a[i]);
+        }
+        assert_true(squares > 0.0 && off <= 1e-10 * squares);
+    }
+    teardown(&weighted);
+    teardown(&plain);
+}
+
 /* How many inputs of a row are what its labels say. */
 static int known_cells(const struct fixture *f, int row) {
     const struct train_row *r = train_core_row(f->core, row);
@@ -341,6 +374,7 @@ int main(void) {
         cmocka_unit_test(latents_carried_in_16_bits_change_little),
         cmocka_unit_test(a_shorter_gradient_changes_no_answer),
         cmocka_unit_test(a_core_with_fewer_cycles_computes_what_a_model_with_fewer_does),
+        cmocka_unit_test(the_answers_loss_is_weighted_by_supervision_step),
         cmocka_unit_test(a_hint_tells_one_cell_to_a_row_that_is_wrong_and_goes_on),
         cmocka_unit_test(hints_are_given_as_often_as_asked_for),
     };

@@ -66,6 +66,7 @@ static void absent_keys_have_their_defaults(void **state) {
     assert_int_equal(conf.schedule.total, 10);
     assert_int_equal(conf.loss, TRAIN_LOSS_STABLEMAX);
     assert_true(conf.halt_loss_weight == 0.5);
+    assert_true(conf.supervision_weight.first == 1.0 && conf.supervision_weight.last == 1.0);
     assert_int_equal(conf.min_halt_steps, 1);
     assert_int_equal(conf.optimizer.kind, TRAIN_ADAM_ATAN2);
     assert_true(conf.optimizer.lr == 1e-3 && conf.optimizer.scale == 1.0);
@@ -157,6 +158,8 @@ static const struct {
     {"pool_size=100", "pool_size: 100 is not a multiple of batch_size, 16"},
     {"shards=17", "shards: 17 is more than batch_size"},
     {"min_halt_steps=9", "min_halt_steps: 9 is more than halt_max_steps, 8"},
+    {"supervision_weight.last=-1", "supervision_weight.last: must be a number from 0 to 100"},
+    {"supervision_weight={\"first\":0,\"last\":0}", "supervision_weight: all steps have a weight of 0"},
     {"hint_prob=1.5", "hint_prob: must be a number from 0 to 1"},
     {"probe.rows=16", "probe.rows: 16 leave nothing of batch_size, 16"},
     {"probe.halting=true", "probe.halting: needs probe.rows above 0"},
