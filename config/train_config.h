@@ -31,8 +31,8 @@ struct conf_source {
     int size;                            /* of generate: 4, 6 or 9 (default 9); of mazes the side, 5 to 64 */
     double classes[CONF_SUDOKU_CLASSES]; /* of generated Sudoku: relative frequencies (default [1,1,1,0]) */
     int min_moves;                       /* of generated mazes: least length of the path; 0: data_maze_hard_moves() */
-    int count;                           /* of generate: puzzles to make, must be given; 0: a new one every time */
-    int seed;                            /* of generate: 0 by default; of no meaning if the run's own makes them */
+    int count;                           /* of generate: puzzles to make, must be given; 0: without end, made ahead */
+    int seed;                            /* of generate: 0 by default; of those without end the run's decides */
     double weight;                       /* share of the training draws, relative to the other sources (default 1) */
     double final_weight;                 /* the same at the end of "curriculum" (default: weight) */
     int reveal;                          /* of Sudoku: 0 (default) to so many cells of the answer are clues as well */

@@ -15,13 +15,13 @@ struct data_generator {
     double shares[SUDOKU_CLASSES];             /* [class_count] how often each is, when it is left to chance */
     int class_count;
     int min_moves; /* of mazes */
+    uint64_t base; /* puzzle i has the random generator seeded with base + i */
 };
 
 struct work {
     const struct data_generate_options *options;
     struct data_generator generator;
     struct data_set *set;
-    uint64_t base;                    /* row i has the generator seeded with base + i */
     uint16_t sources[SUDOKU_CLASSES]; /* [generator.class_count] */
     atomic_size_t next, done;
     atomic_bool gave_up;
@@ -65,7 +65,7 @@ static void choose_classes(const struct data_generate_options *options, struct d
 
 static trm_status set_up(const struct data_generate_options *options, struct data_generator *generator,
                          trm_error *err) {
-    *generator = (struct data_generator){.maze = options->maze, .size = options->size};
+    *generator = (struct data_generator){.maze = options->maze, .size = options->size, .base = base_seed(options)};
     if (!options->maze) {
         choose_classes(options, generator);
         return TRM_OK;
@@ -126,7 +126,7 @@ trm_status data_generator_create(const struct data_generate_options *options, da
     const int kinds = generator->maze ? 1 : generator->class_count;
     for (int i = 0; i < kinds && status == TRM_OK; i++) {
         struct data_rng rng;
-        data_rng_seed(&rng, base_seed(options));
+        data_rng_seed(&rng, generator->base);
         if (!make_puzzle(generator, i, &rng, inputs, labels, &rating))
             status = give_up(options, generator, err);
     }
@@ -150,11 +150,13 @@ int data_generator_vocab_size(const data_generator *generator) {
     return generator->maze ? MAZE_VOCAB : generator->size + 2;
 }
 
-void data_generator_make(const data_generator *generator, struct data_rng *rng, uint8_t *inputs, uint8_t *labels) {
+void data_generator_make(const data_generator *generator, uint64_t number, uint8_t *inputs, uint8_t *labels) {
     int32_t rating;
-    const int chosen = generator->maze ? 0 : draw_class(generator, rng);
+    struct data_rng rng;
+    data_rng_seed(&rng, generator->base + number);
+    const int chosen = generator->maze ? 0 : draw_class(generator, &rng);
     /* One could be made when the generator was: so can another, if not at the first try. */
-    while (!make_puzzle(generator, chosen, rng, inputs, labels, &rating))
+    while (!make_puzzle(generator, chosen, &rng, inputs, labels, &rating))
         continue;
 }
 
@@ -165,7 +167,7 @@ static bool make_row(struct work *work, size_t row) {
     struct data_set *set = work->set;
     const size_t first = row * (size_t)set->seq_len;
     struct data_rng rng;
-    data_rng_seed(&rng, work->base + row);
+    data_rng_seed(&rng, generator->base + row);
     const int chosen = generator->maze         ? 0
                        : work->options->shares ? draw_class(generator, &rng)
                                                : (int)(row % (size_t)generator->class_count);
@@ -217,7 +219,7 @@ trm_status data_generate(const struct data_generate_options *options, struct dat
     *set = NULL;
     if (options->threads < 1)
         return trm_fail(err, TRM_INVALID, "puzzles cannot be made by %d threads", options->threads);
-    struct work work = {.options = options, .base = base_seed(options)};
+    struct work work = {.options = options};
     trm_status status = set_up(options, &work.generator, err);
     if (status == TRM_OK)
         status = create_set(&work, err);

@@ -1,4 +1,4 @@
-/* generate.h - new Sudoku or mazes: whole data sets, or one after the other without end. */
+/* generate.h - new Sudoku or mazes: whole data sets, or one by one without end. */
 #ifndef TRM_ENGINE_DATA_GENERATE_H
 #define TRM_ENGINE_DATA_GENERATE_H
 
@@ -27,11 +27,11 @@ struct data_generate_options {
  * has no such puzzles. */
 trm_status data_generate(const struct data_generate_options *options, struct data_set **set, trm_error *err);
 
-/* Makes one puzzle after the other. Immutable once made: any number of threads, an rng each. */
+/* Puzzles by number, without end. Immutable once made: any number of threads. */
 typedef struct data_generator data_generator;
 
-/* Of the options those that say what the puzzles are like; `shares` may go afterwards. TRM_UNSUPPORTED when the size
- * has no such puzzles. */
+/* Of the options the seed and those that say what the puzzles are like; `shares` may go afterwards. TRM_UNSUPPORTED
+ * when the size has no such puzzles. */
 trm_status data_generator_create(const struct data_generate_options *options, data_generator **generator,
                                  trm_error *err);
 void data_generator_destroy(data_generator *generator); /* NULL is fine */
@@ -39,8 +39,8 @@ void data_generator_destroy(data_generator *generator); /* NULL is fine */
 int data_generator_seq_len(const data_generator *generator);
 int data_generator_vocab_size(const data_generator *generator);
 
-/* Makes a puzzle: inputs and labels [seq_len], what it is depends on the rng alone. */
-void data_generator_make(const data_generator *generator, struct data_rng *rng, uint8_t *inputs, uint8_t *labels);
+/* Makes puzzle `number`: inputs and labels [seq_len]; what it is depends on the options and the number alone. */
+void data_generator_make(const data_generator *generator, uint64_t number, uint8_t *inputs, uint8_t *labels);
 
 /* "easy", "medium", "hard", "very-hard". */
 const char *data_class_name(enum sudoku_class wanted);

@@ -1,4 +1,4 @@
-/* source.c - draws training rows from a weighted mixture of data sets and generators. Nothing here changes after
+/* source.c - draws training rows from a weighted mixture of data sets and streams. Nothing here changes after
  * data_source_create(); the caller's thread owns the rng and the row it fills. */
 #include "engine/data/source.h"
 
@@ -17,16 +17,16 @@ struct data_source {
 };
 
 static int part_seq_len(const struct data_source_part *part) {
-    return part->generator ? data_generator_seq_len(part->generator) : part->set->seq_len;
+    return part->stream ? data_stream_seq_len(part->stream) : part->set->seq_len;
 }
 
 static int part_vocab_size(const struct data_source_part *part) {
-    return part->generator ? data_generator_vocab_size(part->generator) : part->set->vocab_size;
+    return part->stream ? data_stream_vocab_size(part->stream) : part->set->vocab_size;
 }
 
 /* Generated puzzles have the blank identifier alone. */
 static int part_identifiers(const struct data_source_part *part) {
-    return part->generator ? 1 : part->set->num_identifiers;
+    return part->stream ? 1 : part->set->num_identifiers;
 }
 
 trm_status data_source_create(const struct data_source_part *parts, int count, bool augment, data_source **source,
@@ -41,7 +41,7 @@ trm_status data_source_create(const struct data_source_part *parts, int count, b
         if (part_seq_len(part) != seq_len || part_vocab_size(part) != vocab_size)
             return trm_fail(err, TRM_INVALID, "data set %d has %d cells of %d tokens, the first has %d of %d", i + 1,
                             part_seq_len(part), part_vocab_size(part), seq_len, vocab_size);
-        if (!part->generator && (part->set->count < 1 || part->set->count > INT32_MAX))
+        if (!part->stream && (part->set->count < 1 || part->set->count > INT32_MAX))
             return trm_fail(err, TRM_INVALID, "data set %d has %zu puzzles", i + 1, part->set->count);
         if (!(parts[i].weight >= 0) || !(parts[i].final_weight >= 0))
             return trm_fail(err, TRM_INVALID, "a weight of data set %d is not a number from 0", i + 1);
@@ -132,8 +132,8 @@ void data_source_next(const data_source *source, double progress, struct data_rn
                       uint8_t *labels, int32_t *identifier, int *set_index, size_t *row) {
     *set_index = draw_part(source, progress, rng);
     const struct data_source_part *part = &source->parts[*set_index];
-    if (part->generator) {
-        data_generator_make(part->generator, rng, inputs, labels);
+    if (part->stream) {
+        data_stream_next(part->stream, inputs, labels);
         *identifier = 0;
         *row = 0;
     } else {

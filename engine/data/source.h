@@ -1,23 +1,24 @@
-/* source.h - where training rows come from: several data sets, or generators of new puzzles, mixed by weight.
+/* source.h - where training rows come from: several data sets, or streams of new puzzles, mixed by weight.
  *
- * A source keeps no state between draws: all chance comes from the caller's rng, so saving the rng
- * saves the place in the stream. Immutable once made: any number of threads, an rng each. */
+ * A source keeps no state between draws: all chance comes from the caller's rng, so saving the rng, and the places in
+ * its streams, saves the place in the whole. Immutable once made; without streams any number of threads, an rng each.
+ */
 #ifndef TRM_ENGINE_DATA_SOURCE_H
 #define TRM_ENGINE_DATA_SOURCE_H
 
 #include <stdbool.h>
 
 #include "engine/data/dataset.h"
-#include "engine/data/generate.h"
 #include "engine/data/rng.h"
+#include "engine/data/stream.h"
 
 typedef struct data_source data_source;
 
 struct data_source_part {
-    const struct data_set *set;      /* borrowed: must outlive the source */
-    const data_generator *generator; /* instead of a set, as borrowed: every row is a new puzzle */
-    double weight, final_weight;     /* relative to the other parts': at the beginning, at the end; not both 0 */
-    int reveal;                      /* of a Sudoku: cells of the answer that become clues, 0 .. reveal of them */
+    const struct data_set *set;  /* borrowed: must outlive the source */
+    data_stream *stream;         /* instead of a set, as borrowed: every row is its next puzzle */
+    double weight, final_weight; /* relative to the other parts': at the beginning, at the end; not both 0 */
+    int reveal;                  /* of a Sudoku: cells of the answer that become clues, 0 .. reveal of them */
 };
 
 /* A source of `count` parts. With `augment`, each Sudoku or maze drawn from a set is replaced by a

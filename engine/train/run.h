@@ -24,7 +24,7 @@ struct train_window {
 /* What a source draws from: one of the two. */
 struct train_supply {
     struct data_set *set;
-    data_generator *generator; /* of puzzles without end */
+    data_stream *stream; /* of puzzles without end */
 };
 
 struct train_run {
@@ -35,16 +35,15 @@ struct train_run {
     struct model_layout *layout;
     train_core *core;
 
-    struct train_supply *supplies; /* [conf->data_count] */
+    struct train_supply *supplies; /* [conf->data_count + 1], the last of the probes */
     data_source *source;
-    struct train_supply probe_supply;
     data_source *probe_source; /* of the probes; NULL: the source of all others */
     struct data_set *eval_set; /* NULL: no evaluation */
     st_file *tasks_file;       /* of ARC data: DIR/tasks.safetensors, for the checkpoints */
     data_arc_index *tasks;     /* NULL: there is none */
     uint8_t *drawn;            /* [2, seq_len] inputs and labels of one puzzle */
 
-    struct data_rng rng; /* all chance of the run comes from here */
+    struct data_rng rng; /* all chance of the run comes from here, but streams' puzzles */
     struct train_window window;
     double best;           /* best exact accuracy of an evaluation; -1 before the first */
     double last_exact;     /* of the last evaluation, all steps; -1 before the first */

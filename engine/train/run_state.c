@@ -70,22 +70,28 @@ struct array {
     enum st_dtype dtype;
     void *data;
     size_t count;
-    bool optional; /* a state without it has zeros there */
+    bool optional; /* a state without it, or where it has another size, has zeros there */
 };
 
 enum { MAX_ARRAYS = 16 };
 
-/* Rows gathered into arrays, since the file knows only arrays. */
-struct packed_rows {
-    int32_t *numbers; /* [pool, 4]: id, steps, halted, min_steps */
+/* Rows and streams gathered into arrays, since the file knows only arrays. */
+struct packed {
+    int32_t *rows;      /* [pool, 4]: id, steps, halted, min_steps */
+    uint64_t *supplies; /* [conf->data_count + 1] the next puzzle of those that are streams, 0 of the others */
 };
 
 static size_t pool_of(const struct train_run *run) {
     return (size_t)run->conf->pool_size;
 }
 
+/* Those of the probes are the last. */
+static size_t supplies_of(const struct train_run *run) {
+    return (size_t)run->conf->data_count + 1;
+}
+
 /* The examples and latents of all rows lie in one block each, of which row 0 has the first address. */
-static int list_arrays(struct train_run *run, struct scalars *scalars, const struct packed_rows *rows,
+static int list_arrays(struct train_run *run, struct scalars *scalars, const struct packed *packed,
                        struct array *arrays) {
     const struct train_weights *w = train_core_weights(run->core);
     const struct train_row *first = train_core_row(run->core, 0);
@@ -104,8 +110,9 @@ static int list_arrays(struct train_run *run, struct scalars *scalars, const str
         {"row_tokens", ST_I32, first->inputs, tokens, false},
         {"row_states", first->state ? ST_F32 : ST_BF16, first->state ? (void *)first->state : first->state16, states,
          false},
-        {"row_numbers", ST_I32, rows->numbers, pool_of(run) * 4, false},
+        {"row_numbers", ST_I32, packed->rows, pool_of(run) * 4, false},
         {"scalars", ST_U8, scalars, sizeof *scalars, false},
+        {"streams", ST_I64, packed->supplies, supplies_of(run), true},
         {"cpu_seconds", ST_F64, &run->cpu_spent, 1, true},
         {"probes", ST_U8, &run->window.probes, run->conf->probe.rows > 0 ? sizeof run->window.probes : 0, true},
     };
@@ -116,9 +123,15 @@ static int list_arrays(struct train_run *run, struct scalars *scalars, const str
     return count;
 }
 
-static trm_status allocate_rows(const struct train_run *run, struct packed_rows *rows, trm_error *err) {
-    rows->numbers = calloc(pool_of(run), 4 * sizeof *rows->numbers);
-    return rows->numbers ? TRM_OK : trm_fail_memory(err, pool_of(run) * 4 * sizeof *rows->numbers);
+static trm_status allocate_packed(const struct train_run *run, struct packed *packed, trm_error *err) {
+    packed->rows = calloc(pool_of(run), 4 * sizeof *packed->rows);
+    packed->supplies = calloc(supplies_of(run), sizeof *packed->supplies);
+    return packed->rows && packed->supplies ? TRM_OK : trm_fail_memory(err, pool_of(run) * 4 * sizeof *packed->rows);
+}
+
+static void free_packed(struct packed *packed) {
+    free(packed->rows);
+    free(packed->supplies);
 }
 
 trm_status train_save_state(struct train_run *run, trm_error *err) {
@@ -133,21 +146,24 @@ trm_status train_save_state(struct train_run *run, trm_error *err) {
     run->cpu_spent = run->cpu_before + trm_cpu_clock();
     scalars.seconds = run->seconds_before + trm_clock() - run->started;
 
-    struct packed_rows rows = {0};
+    struct packed packed = {0};
     struct array arrays[MAX_ARRAYS];
     st_writer *writer = NULL;
     char path[4096];
-    trm_status status = allocate_rows(run, &rows, err);
+    trm_status status = allocate_packed(run, &packed, err);
     for (size_t i = 0; i < pool_of(run) && status == TRM_OK; i++) {
         const struct train_row *row = train_core_row(run->core, (int)i);
         const int32_t numbers[4] = {row->id, row->steps, row->halted, row->min_steps};
-        memcpy(rows.numbers + 4 * i, numbers, sizeof numbers);
+        memcpy(packed.rows + 4 * i, numbers, sizeof numbers);
     }
+    for (size_t i = 0; i < supplies_of(run) && status == TRM_OK; i++)
+        if (run->supplies[i].stream)
+            packed.supplies[i] = data_stream_position(run->supplies[i].stream);
     if (status == TRM_OK)
         status = train_path(run, state_name, path, sizeof path, err);
     if (status == TRM_OK)
         status = st_writer_create(&writer, err);
-    const int count = status == TRM_OK ? list_arrays(run, &scalars, &rows, arrays) : 0;
+    const int count = status == TRM_OK ? list_arrays(run, &scalars, &packed, arrays) : 0;
     for (int i = 0; i < count && status == TRM_OK; i++)
         status = st_add(writer, arrays[i].name, arrays[i].dtype, 1, &arrays[i].count, arrays[i].data, err);
     if (status == TRM_OK)
@@ -155,19 +171,19 @@ trm_status train_save_state(struct train_run *run, trm_error *err) {
     if (status == TRM_OK)
         status = st_write(writer, path, err);
     st_writer_destroy(writer);
-    free(rows.numbers);
+    free_packed(&packed);
     return status;
 }
 
 /* Rows of a state file are as hostile as any: nothing out of range reaches the model. */
-static trm_status unpack_rows(struct train_run *run, const struct packed_rows *rows, trm_error *err) {
+static trm_status unpack_rows(struct train_run *run, const struct packed *packed, trm_error *err) {
     const struct model_config *c = &run->conf->model;
     for (size_t i = 0; i < pool_of(run); i++) {
         struct train_row *row = train_core_row(run->core, (int)i);
-        row->id = rows->numbers[4 * i];
-        row->steps = rows->numbers[4 * i + 1];
-        row->halted = rows->numbers[4 * i + 2];
-        row->min_steps = rows->numbers[4 * i + 3];
+        row->id = packed->rows[4 * i];
+        row->steps = packed->rows[4 * i + 1];
+        row->halted = packed->rows[4 * i + 2];
+        row->min_steps = packed->rows[4 * i + 3];
         bool good = row->id >= 0 && (c->puzzle_emb_ndim == 0 || row->id < c->num_puzzle_identifiers);
         for (int t = 0; t < c->seq_len && good; t++)
             good = row->inputs[t] >= 0 && row->inputs[t] < c->vocab_size && row->labels[t] < c->vocab_size &&
@@ -183,9 +199,10 @@ static trm_status read_arrays(const struct train_run *run, const st_file *file, 
                               trm_error *err) {
     for (int i = 0; i < count; i++) {
         const struct st_tensor *tensor = st_find(file, arrays[i].name);
-        if (!tensor && arrays[i].optional)
+        const bool fits = tensor && tensor->dtype == arrays[i].dtype && tensor->count == arrays[i].count;
+        if (!fits && arrays[i].optional)
             continue;
-        if (!tensor || tensor->dtype != arrays[i].dtype || tensor->count != arrays[i].count)
+        if (!fits)
             return trm_fail(err, TRM_FORMAT, "%s/%s does not fit these settings: its %s has another size",
                             run->options->dir, state_name, arrays[i].name);
         memcpy(arrays[i].data, tensor->data, tensor->count * st_dtype_size(tensor->dtype));
@@ -213,7 +230,7 @@ static trm_status read_state(struct train_run *run, const char *path, const stru
 trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) {
     train_comm *comm = run->options->comm;
     struct scalars scalars = {0};
-    struct packed_rows rows = {0};
+    struct packed packed = {0};
     struct array arrays[MAX_ARRAYS];
     char path[4096];
     trm_status status = train_path(run, state_name, path, sizeof path, err);
@@ -222,14 +239,17 @@ trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) 
         status = train_comm_spread(comm, found, sizeof *found, err);
     if (status != TRM_OK || !*found)
         return status;
-    status = allocate_rows(run, &rows, err);
-    const int count = status == TRM_OK ? list_arrays(run, &scalars, &rows, arrays) : 0;
+    status = allocate_packed(run, &packed, err);
+    const int count = status == TRM_OK ? list_arrays(run, &scalars, &packed, arrays) : 0;
     if (status == TRM_OK && train_leads(run))
         status = read_state(run, path, arrays, count, err);
     for (int i = 0; i < count && status == TRM_OK; i++)
         status = train_comm_spread(comm, arrays[i].data, arrays[i].count * st_dtype_size(arrays[i].dtype), err);
     if (status == TRM_OK)
-        status = unpack_rows(run, &rows, err);
+        status = unpack_rows(run, &packed, err);
+    for (size_t i = 0; i < supplies_of(run) && status == TRM_OK; i++)
+        if (run->supplies[i].stream)
+            data_stream_begin_at(run->supplies[i].stream, packed.supplies[i]);
     if (status == TRM_OK) {
         *train_core_updates(run->core) = scalars.updates;
         memcpy(run->rng.s, scalars.rng, sizeof scalars.rng);
@@ -241,6 +261,6 @@ trm_status train_load_state(struct train_run *run, bool *found, trm_error *err) 
         run->cpu_before = run->cpu_spent;
         status = train_core_refresh(run->core, err);
     }
-    free(rows.numbers);
+    free_packed(&packed);
     return status;
 }

@@ -19,6 +19,8 @@
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
 
+enum { BATCHES_AHEAD = 2 }; /* of puzzles that a stream keeps ready: as if every row of a batch were replaced at once */
+
 /* ---- data ---- */
 
 /* Leaves of `set` the puzzles whose rating is wanted. */
@@ -60,23 +62,32 @@ static trm_status open_set(const struct conf_source *s, struct data_set **set, t
     return data_generate(&options, set, err);
 }
 
-/* Opens a set, or a generator if the source has no end. */
-static trm_status open_supply(const struct conf_source *s, struct train_supply *supply, trm_error *err) {
+static int threads_of(const struct conf_train *conf) {
+    return conf->threads > 0 ? conf->threads : trm_core_count();
+}
+
+/* Opens a set, or a stream if the source has no end. A stream's puzzles are decided by the run's seed and its own
+ * place among the supplies: no two streams of a run are alike. */
+static trm_status open_supply(struct train_run *run, const struct conf_source *s, int place, trm_error *err) {
+    struct train_supply *supply = &run->supplies[place];
     if (s->path || s->count > 0)
         return open_set(s, &supply->set, err);
-    const struct data_generate_options options = puzzles_of(s);
-    return data_generator_create(&options, &supply->generator, err);
+    struct data_generate_options options = puzzles_of(s);
+    struct data_rng rng;
+    data_rng_seed(&rng, (uint64_t)run->conf->seed);
+    options.seed = data_rng_next(&rng) + (uint64_t)place;
+    options.threads = threads_of(run->conf);
+    return data_stream_create(&options, BATCHES_AHEAD * run->conf->batch_size, &supply->stream, err);
 }
 
 static void close_supply(struct train_supply *supply) {
     data_set_destroy(supply->set);
-    data_generator_destroy(supply->generator);
+    data_stream_destroy(supply->stream);
 }
 
 /* A part of weight 1 that draws from it. */
 static struct data_source_part part_of(const struct train_supply *supply) {
-    return (struct data_source_part){
-        .set = supply->set, .generator = supply->generator, .weight = 1.0, .final_weight = 1.0};
+    return (struct data_source_part){.set = supply->set, .stream = supply->stream, .weight = 1.0, .final_weight = 1.0};
 }
 
 static trm_status check_fit(const struct train_run *run, int seq_len, int vocab_size, int identifiers, trm_error *err) {
@@ -99,8 +110,8 @@ static trm_status open_probes(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     if (conf->probe.rows == 0 || !is_given(&conf->probe.source))
         return TRM_OK;
-    trm_status status = open_supply(&conf->probe.source, &run->probe_supply, err);
-    const struct data_source_part part = part_of(&run->probe_supply);
+    trm_status status = open_supply(run, &conf->probe.source, conf->data_count, err);
+    const struct data_source_part part = part_of(&run->supplies[conf->data_count]);
     if (status == TRM_OK)
         status = data_source_create(&part, 1, conf->augment, &run->probe_source, err);
     if (status == TRM_OK)
@@ -113,13 +124,13 @@ static trm_status open_data(struct train_run *run, trm_error *err) {
     const struct conf_train *conf = run->conf;
     const size_t count = (size_t)conf->data_count;
     struct data_source_part *parts = calloc(count, sizeof *parts);
-    run->supplies = calloc(count, sizeof *run->supplies);
+    run->supplies = calloc(count + 1, sizeof *run->supplies);
     run->drawn = calloc(2, (size_t)conf->model.seq_len);
     int used = 0;
     trm_status status = parts && run->supplies && run->drawn ? TRM_OK : trm_fail_memory(err, count * sizeof *parts);
     for (int i = 0; i < conf->data_count && status == TRM_OK; i++) {
         const struct conf_source *source = &conf->data[i];
-        status = open_supply(source, &run->supplies[i], err);
+        status = open_supply(run, source, i, err);
         struct data_source_part part = part_of(&run->supplies[i]);
         part.weight = source->weight;
         part.final_weight = source->final_weight;
@@ -198,7 +209,7 @@ static trm_status create_core(struct train_run *run, trm_error *err) {
                                                .batch_size = conf->batch_size,
                                                .pool_size = conf->pool_size,
                                                .shards = conf->shards,
-                                               .threads = conf->threads > 0 ? conf->threads : trm_core_count(),
+                                               .threads = threads_of(conf),
                                                .carry_bf16 = conf->carry_bf16,
                                                .last_updates = conf->gradient == CONF_LAST_UPDATES,
                                                .loss = conf->loss,
@@ -269,7 +280,7 @@ static trm_status check_others(const struct train_run *run, trm_error *err) {
     for (int i = 0; i < run->conf->data_count; i++) {
         const struct data_set *set = run->supplies[i].set;
         if (!set)
-            continue; /* what a generator makes depends on the settings and the run's chance */
+            continue; /* what a stream has depends on the settings alone */
         own = hash_bytes(own, set->inputs, set->count * (size_t)set->seq_len);
         own = hash_bytes(own, set->labels, set->count * (size_t)set->seq_len);
         own = hash_bytes(own, set->identifiers, set->count * sizeof *set->identifiers);
@@ -315,11 +326,10 @@ static void finish(struct train_run *run) {
     train_core_destroy(run->core);
     model_layout_destroy(run->layout);
     data_source_destroy(run->probe_source);
-    close_supply(&run->probe_supply);
     data_source_destroy(run->source);
     data_arc_index_close(run->tasks);
     st_close(run->tasks_file);
-    for (int i = 0; run->supplies && i < run->conf->data_count; i++)
+    for (int i = 0; run->supplies && i <= run->conf->data_count; i++)
         close_supply(&run->supplies[i]);
     free(run->supplies);
     data_set_destroy(run->eval_set);
@@ -334,7 +344,7 @@ static trm_status evaluate(struct train_run *run, trm_error *err) {
     const struct train_weights *w = train_core_weights(run->core);
     struct train_eval_options options = {
         .max_steps = run->conf->eval.max_steps,
-        .threads = run->conf->threads > 0 ? run->conf->threads : trm_core_count(),
+        .threads = threads_of(run->conf),
     };
     const struct trm_model_options precision = {.backend = TRM_BACKEND_ONEDNN, .dtype = TRM_DTYPE_F32};
     struct train_eval_result full = {0}, halting = {0};

@@ -236,6 +236,7 @@ LEVERS = {
     "hints": ["hint_prob=0.5"],
     "steps that weigh more": ["supervision_weight.first=0.5", "supervision_weight.last=1.5"],
     "puzzles without end": ['data=[{"generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}]'],
+    "probes without end": ['probe={"rows": 2, "generate": "sudoku", "size": 4, "classes": [1, 1, 0, 0], "count": 0}'],
     "a minimum of steps": ["min_halt_steps=3", "eval.max_steps=2"],
 }
 

@@ -592,16 +592,23 @@ static void draw_fresh(const data_source *source, struct data_rng *rng, uint8_t 
     data_sudoku_grid(81, labels, answer);
 }
 
+/* A source of two streams. */
+static void open_streams(data_stream *streams[2], data_source **source) {
+    const double shares[SUDOKU_CLASSES] = {[SUDOKU_EASY] = 1, [SUDOKU_HARD] = 3};
+    const struct data_generate_options easy = {.size = 9, .wanted = SUDOKU_EASY, .threads = 2};
+    const struct data_generate_options some = {.size = 9, .shares = shares, .seed = 1, .threads = 1};
+    assert_int_equal(data_stream_create(&easy, 4, &streams[0], NULL), TRM_OK);
+    assert_int_equal(data_stream_create(&some, 1, &streams[1], NULL), TRM_OK);
+    const struct data_source_part parts[2] = {{NULL, streams[0], 1, 1, 0}, {NULL, streams[1], 1, 1, 0}};
+    assert_int_equal(data_source_create(parts, 2, true, source, NULL), TRM_OK);
+}
+
 static void a_source_without_end_makes_a_new_puzzle_at_every_draw(void **state) {
     (void)state;
-    const double shares[SUDOKU_CLASSES] = {[SUDOKU_EASY] = 1, [SUDOKU_HARD] = 3};
-    const struct data_generate_options easy = {.size = 9, .wanted = SUDOKU_EASY}, some = {.size = 9, .shares = shares};
-    data_generator *generators[2];
-    data_source *source;
-    assert_int_equal(data_generator_create(&easy, &generators[0], NULL), TRM_OK);
-    assert_int_equal(data_generator_create(&some, &generators[1], NULL), TRM_OK);
-    const struct data_source_part parts[2] = {{NULL, generators[0], 1, 1, 0}, {NULL, generators[1], 1, 1, 0}};
-    assert_int_equal(data_source_create(parts, 2, true, &source, NULL), TRM_OK);
+    data_stream *streams[2], *same_streams[2];
+    data_source *source, *same_source;
+    open_streams(streams, &source);
+    open_streams(same_streams, &same_source);
     assert_int_equal(data_source_seq_len(source), 81);
     assert_int_equal(data_source_vocab_size(source), 11);
     assert_int_equal(data_source_identifiers(source), 1);
@@ -614,7 +621,7 @@ static void a_source_without_end_makes_a_new_puzzle_at_every_draw(void **state) 
         uint8_t puzzle[81], answer[81], again[81], again_answer[81];
         int part, part_again, guesses;
         draw_fresh(source, &rng, puzzle, answer, &part);
-        draw_fresh(source, &same, again, again_answer, &part_again);
+        draw_fresh(same_source, &same, again, again_answer, &part_again);
         assert_memory_equal(puzzle, again, 81);
         assert_true(data_sudoku_verify(9, puzzle, answer));
         assert_int_equal(data_sudoku_solve(9, puzzle, 2, NULL, NULL), 1);
@@ -627,10 +634,12 @@ static void a_source_without_end_makes_a_new_puzzle_at_every_draw(void **state) 
     assert_true(drawn[0] > 60 && drawn[1] > 60);
     assert_int_equal(guessed[0], 0);
     assert_true(guessed[1] > drawn[1] / 2 && guessed[1] < drawn[1]);
+    data_source_destroy(same_source);
     data_source_destroy(source);
-    data_generator_destroy(generators[0]);
-    data_generator_destroy(generators[1]);
-    data_generator_destroy(NULL);
+    for (int i = 0; i < 2; i++) {
+        data_stream_destroy(same_streams[i]);
+        data_stream_destroy(streams[i]);
+    }
 }
 
 static void a_generator_of_what_there_is_not_is_refused(void **state) {
