@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "config/train_config.h"
+#include "engine/data/stream.h"
 #include "engine/model/safetensors.h"
 #include "server/auth.h"
 #include "server/cors.h"
@@ -415,6 +416,16 @@ static void open_tensors(const void *arg) {
     st_close(file);
 }
 
+static void open_stream(const void *arg) {
+    data_stream *stream;
+    trm_error err;
+    chaos.armed = true;
+    trm_status status = data_stream_create(arg, 4, &stream, &err);
+    chaos.armed = false;
+    check_status(status);
+    data_stream_destroy(stream);
+}
+
 static void test_documents_survive_any_failed_allocation(void **state) {
     (void)state;
     run_chaos(write_models, NULL);
@@ -436,6 +447,12 @@ static void test_a_file_of_tensors_survives_any_failed_allocation(void **state) 
     run_chaos(open_tensors, TINY_MODEL);
 }
 
+static void test_puzzles_without_end_survive_any_failed_allocation(void **state) {
+    (void)state;
+    const struct data_generate_options mazes = {.maze = true, .size = 5, .seed = 1, .threads = 2};
+    run_chaos(open_stream, &mazes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_request_survives_any_failed_allocation),
@@ -443,6 +460,7 @@ int main(void) {
         cmocka_unit_test(test_keys_and_origins_survive_any_failed_allocation),
         cmocka_unit_test(test_settings_survive_any_failed_allocation),
         cmocka_unit_test(test_a_file_of_tensors_survives_any_failed_allocation),
+        cmocka_unit_test(test_puzzles_without_end_survive_any_failed_allocation),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
