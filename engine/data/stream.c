@@ -17,8 +17,8 @@ struct data_stream {
 
     pthread_mutex_t mutex;
     pthread_cond_t room, made; /* for helpers, for the taker */
-    uint64_t first, taken,
-        claimed; /* where it began; next numbers to be taken, and to be begun; taken <= claimed <= taken + ahead */
+    uint64_t first;            /* where the stream began */
+    uint64_t taken, claimed;   /* next numbers to be taken, and to be begun: taken <= claimed <= taken + ahead */
     bool stop, started;
     pthread_t *helpers; /* [helper_count] of threads */
     int threads, helper_count;

@@ -19,7 +19,7 @@
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
 
-enum { BATCHES_AHEAD = 2 }; /* of puzzles that a stream keeps ready: as if every row of a batch were replaced at once */
+enum { BATCHES_AHEAD = 2 }; /* of puzzles that a stream keeps ready: twice what an update can take */
 
 /* ---- data ---- */
 
