@@ -56,7 +56,7 @@ static void choose_classes(const struct data_generate_options *options, struct d
         uint8_t puzzle[SUDOKU_MAX_CELLS], solution[SUDOKU_MAX_CELLS];
         int rating;
         struct data_rng rng;
-        data_rng_seed(&rng, base_seed(options));
+        data_rng_seed(&rng, generator->base);
         if (options->shares ? options->shares[wanted] > 0.0
                             : data_sudoku_generate(options->size, wanted, &rng, puzzle, solution, &rating))
             add_class(generator, wanted, options->shares ? options->shares[wanted] : 1.0);

@@ -32,10 +32,8 @@ static void take(data_stream *stream, const data_generator *generator, uint64_t 
 }
 
 static void puzzles_come_in_order_whatever_threads_and_room_there_are(void **state) {
-    (void)state;
     static const int threads[] = {1, 3, 8}, ahead[] = {1, 2, 32};
-    data_generator *generator;
-    assert_int_equal(data_generator_create(&MAZES, &generator, NULL), TRM_OK);
+    const data_generator *generator = *state;
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3; k++) {
             struct data_generate_options options = MAZES;
@@ -47,13 +45,10 @@ static void puzzles_come_in_order_whatever_threads_and_room_there_are(void **sta
                 take(stream, generator, number);
             data_stream_destroy(stream);
         }
-    data_generator_destroy(generator);
 }
 
 static void a_stream_goes_on_where_another_was_left(void **state) {
-    (void)state;
-    data_generator *generator;
-    assert_int_equal(data_generator_create(&MAZES, &generator, NULL), TRM_OK);
+    const data_generator *generator = *state;
     data_stream *first = open_stream(&MAZES, 4), *second = open_stream(&MAZES, 4);
     for (uint64_t number = 0; number < 7; number++)
         take(first, generator, number);
@@ -64,20 +59,16 @@ static void a_stream_goes_on_where_another_was_left(void **state) {
     take(second, generator, 20);
     data_stream_destroy(second);
     data_stream_destroy(first);
-    data_generator_destroy(generator);
 }
 
 /* The place comes from a file: any number must do. */
 static void numbers_may_be_as_large_as_they_can_be_written(void **state) {
-    (void)state;
-    data_generator *generator;
-    assert_int_equal(data_generator_create(&MAZES, &generator, NULL), TRM_OK);
+    const data_generator *generator = *state;
     data_stream *stream = open_stream(&MAZES, 3);
     data_stream_begin_at(stream, UINT64_MAX - 5);
     for (int i = 0; i < 12; i++)
         take(stream, generator, UINT64_MAX - 5 + (uint64_t)i);
     data_stream_destroy(stream);
-    data_generator_destroy(generator);
 }
 
 static void a_stream_can_end_before_anything_was_taken(void **state) {
@@ -97,6 +88,20 @@ static void a_stream_of_what_there_is_not_is_refused(void **state) {
     assert_int_equal(data_stream_create(&MAZES, 0, &stream, NULL), TRM_INVALID);
 }
 
+/* The generator that streams are held against. */
+static int setup(void **state) {
+    data_generator *generator;
+    if (data_generator_create(&MAZES, &generator, NULL) != TRM_OK)
+        return -1;
+    *state = generator;
+    return 0;
+}
+
+static int teardown(void **state) {
+    data_generator_destroy(*state);
+    return 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(puzzles_come_in_order_whatever_threads_and_room_there_are),
@@ -105,5 +110,5 @@ int main(void) {
         cmocka_unit_test(a_stream_can_end_before_anything_was_taken),
         cmocka_unit_test(a_stream_of_what_there_is_not_is_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, setup, teardown);
 }
